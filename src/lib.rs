@@ -1,0 +1,4 @@
+//! Lighthouse, a Docker registry whose images travel to IPFS and Filecoin.
+#![forbid(unsafe_code)]
+
+pub mod oci;
