@@ -1,0 +1,165 @@
+//! Refusals: each way in which a request can be the client's fault.
+
+use std::fmt;
+
+use super::Digest;
+
+/// Why a client does not get what it asked for: a variant for each error code of the
+/// distribution-spec ("Error codes"), and for the few statuses that have no code of their own.
+/// The text in a variant is the `detail` the client is told: what was wrong, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The repository does not hold this blob.
+    BlobUnknown(Digest),
+    /// An upload can't go on as asked.
+    BlobUploadInvalid(String),
+    /// No such upload session.
+    BlobUploadUnknown,
+    /// A digest is malformed, or the content does not hash to it.
+    DigestInvalid(String),
+    /// A manifest refers to blobs or manifests that its repository does not hold.
+    ManifestBlobUnknown(Vec<Digest>),
+    /// A manifest is malformed.
+    ManifestInvalid(String),
+    /// The repository does not hold this manifest.
+    ManifestUnknown(String),
+    /// A repository name is malformed.
+    NameInvalid(String),
+    /// No such repository.
+    NameUnknown(String),
+    /// A body is shorter or longer than declared, or not of the declared form.
+    SizeInvalid(String),
+    /// A tag is malformed.
+    TagInvalid(String),
+    /// The request is understood and not allowed.
+    Denied(String),
+    /// The operation is not offered, or not as this registry is configured.
+    Unsupported(String),
+    /// The method is not one this URL knows; the field lists those it does.
+    MethodNotAllowed(&'static str),
+    /// The URL is not one of the distribution-spec's.
+    NotFound,
+    /// A query parameter or header is malformed.
+    BadRequest(String),
+    /// `n` is not a number of entries that one answer may have.
+    PaginationNumberInvalid(String),
+    /// A manifest is over the limit; the field is that limit, in bytes.
+    ManifestTooLarge(u64),
+    /// No byte of the blob is in the asked range; the field is the blob's size, in bytes.
+    RangeNotSatisfiable(u64),
+    /// A chunk does not begin where the session stands.
+    ChunkOutOfOrder {
+        /// The name of the session, which lives on.
+        session: String,
+        /// Bytes that the session holds.
+        offset: u64,
+    },
+    /// The head of the request is over the limit of length.
+    HeadTooLarge,
+    /// All places are taken; the field says after how many seconds to try again.
+    TooManyRequests(u32),
+}
+
+impl Refusal {
+    /// The HTTP status, the code and the message: the one table of them all.
+    pub fn row(&self) -> (u16, &'static str, &'static str) {
+        use Refusal::*;
+        match self {
+            BlobUnknown(_) => (404, "BLOB_UNKNOWN", "blob unknown to registry"),
+            BlobUploadInvalid(_) => (400, "BLOB_UPLOAD_INVALID", "blob upload invalid"),
+            BlobUploadUnknown => (
+                404,
+                "BLOB_UPLOAD_UNKNOWN",
+                "blob upload unknown to registry",
+            ),
+            DigestInvalid(_) => (
+                400,
+                "DIGEST_INVALID",
+                "provided digest did not match content",
+            ),
+            ManifestBlobUnknown(_) => (
+                400,
+                "MANIFEST_BLOB_UNKNOWN",
+                "manifest references a blob unknown to registry",
+            ),
+            ManifestInvalid(_) => (400, "MANIFEST_INVALID", "manifest invalid"),
+            ManifestUnknown(_) => (404, "MANIFEST_UNKNOWN", "manifest unknown to registry"),
+            NameInvalid(_) => (400, "NAME_INVALID", "invalid repository name"),
+            NameUnknown(_) => (404, "NAME_UNKNOWN", "repository name not known to registry"),
+            SizeInvalid(_) => (
+                400,
+                "SIZE_INVALID",
+                "provided length did not match content length",
+            ),
+            TagInvalid(_) => (400, "TAG_INVALID", "manifest tag is malformed"),
+            Denied(_) => (403, "DENIED", "requested access to the resource is denied"),
+            Unsupported(_) => (405, "UNSUPPORTED", "the operation is unsupported"),
+            MethodNotAllowed(_) => (405, "UNSUPPORTED", "the method is not one of this URL"),
+            NotFound => (404, "NAME_UNKNOWN", "no such URL in the distribution API"),
+            BadRequest(_) => (400, "UNSUPPORTED", "the request is malformed"),
+            PaginationNumberInvalid(_) => (
+                400,
+                "PAGINATION_NUMBER_INVALID",
+                "invalid number of results requested",
+            ),
+            ManifestTooLarge(_) => (413, "SIZE_INVALID", "the manifest is too large"),
+            RangeNotSatisfiable(_) => (416, "SIZE_INVALID", "the range is outside the blob"),
+            ChunkOutOfOrder { .. } => (416, "BLOB_UPLOAD_INVALID", "the chunk is out of order"),
+            HeadTooLarge => (431, "UNSUPPORTED", "the head of the request is too large"),
+            TooManyRequests(_) => (503, "TOOMANYREQUESTS", "too many requests at a time"),
+        }
+    }
+
+    /// What was wrong and what to do, for the client's `detail` and our log.
+    pub fn detail(&self) -> String {
+        use Refusal::*;
+        match self {
+            BlobUnknown(digest) => digest.to_string(),
+            ManifestBlobUnknown(digests) => {
+                let missing: Vec<_> = digests.iter().map(Digest::to_string).collect();
+                format!("push these first: {}", missing.join(", "))
+            }
+            BlobUploadUnknown => "start a new upload with POST".into(),
+            BlobUploadInvalid(text)
+            | DigestInvalid(text)
+            | ManifestInvalid(text)
+            | ManifestUnknown(text)
+            | NameInvalid(text)
+            | NameUnknown(text)
+            | SizeInvalid(text)
+            | TagInvalid(text)
+            | Denied(text)
+            | Unsupported(text)
+            | BadRequest(text)
+            | PaginationNumberInvalid(text) => text.clone(),
+            MethodNotAllowed(methods) => format!("use one of {methods}"),
+            NotFound => "see the OCI distribution-spec for the URLs of a registry".into(),
+            ManifestTooLarge(max) => format!("the limit is {max} bytes"),
+            RangeNotSatisfiable(size) => format!("the blob has {size} bytes"),
+            ChunkOutOfOrder { offset, .. } => format!("the next chunk begins at {offset}"),
+            HeadTooLarge => "send fewer or shorter headers".into(),
+            TooManyRequests(seconds) => format!("try again in {seconds} s"),
+        }
+    }
+
+    /// The body of the answer (distribution-spec, "Error codes").
+    pub fn json(&self) -> String {
+        let (_, code, message) = self.row();
+        error_json(code, message, &self.detail())
+    }
+}
+
+/// The error body that every client parses; also for a fault, whose code is `UNKNOWN`.
+pub fn error_json(code: &str, message: &str, detail: &str) -> String {
+    let error = serde_json::json!({ "code": code, "message": message, "detail": detail });
+    serde_json::json!({ "errors": [error] }).to_string() + "\n"
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, _, message) = self.row();
+        write!(f, "{message}: {}", self.detail())
+    }
+}
+
+impl std::error::Error for Refusal {}
