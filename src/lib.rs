@@ -1,5 +1,6 @@
 //! Lighthouse, a Docker registry whose images travel to IPFS and Filecoin.
 #![forbid(unsafe_code)]
 
+pub mod cid;
 pub mod fault;
 pub mod oci;
