@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cid;
+pub mod estuary;
 pub mod fault;
 pub mod oci;
+pub mod outward;
