@@ -4,5 +4,6 @@
 pub mod cid;
 pub mod estuary;
 pub mod fault;
+pub mod kubo;
 pub mod oci;
 pub mod outward;
