@@ -4,6 +4,7 @@
 pub mod cid;
 pub mod estuary;
 pub mod fault;
+pub mod gateway;
 pub mod kubo;
 pub mod oci;
 pub mod outward;
