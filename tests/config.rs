@@ -13,7 +13,12 @@ fn accepted(text: &str) -> (Config, Vec<String>) {
 fn the_built_in_defaults() {
     let (config, warnings) = config::parse(None, std::iter::empty()).expect("defaults are sound");
     assert!(warnings.is_empty(), "{warnings:?}");
-    assert_eq!(config.storage.store, Store::Filesystem { rootdirectory: "./data".into() });
+    assert_eq!(
+        config.storage.store,
+        Store::Filesystem {
+            rootdirectory: "./data".into()
+        }
+    );
     assert_eq!(config.http.addr, ":5005");
 }
 
@@ -52,7 +57,9 @@ fn the_original_file_is_accepted_unchanged() {
     println!("{config:#?}");
     assert_eq!(
         warnings,
-        ["line 13: storage.estuary.auth-token: still the placeholder; put the API key of your \
-          node here"]
+        [
+            "line 13: storage.estuary.auth-token: still the placeholder; put the API key of your \
+          node here"
+        ]
     );
 }
