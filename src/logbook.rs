@@ -386,4 +386,76 @@ mod test {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(secs)), expected);
         }
     }
+
+    /// Runs this test again as a process of its own, since a log is started once in a process,
+    /// and gives what it wrote to standard error. `RUST_LOG` asks for all and is not heard.
+    fn lines_of_a_process(level: LevelFilter, access_log: bool) -> Vec<String> {
+        if std::env::var_os("LOGBOOK_OF_A_PROCESS").is_some() {
+            let fields = BTreeMap::new();
+            start(&Log {
+                level,
+                formatter: Formatter::Text,
+                fields,
+                access_log,
+            });
+            log::info!(target: "ureq", "chatter");
+            log::debug!(target: "ureq", "gossip");
+            log::warn!(target: "ureq", "trouble");
+            log::debug!("detail");
+            log::info!(size = 7; "told");
+            log::info!(target: ACCESS, "GET /v2/");
+            log::error!(target: FATAL, "gave up");
+            std::process::exit(0);
+        }
+        let name = std::thread::current()
+            .name()
+            .expect("a test's thread has its name")
+            .to_owned();
+        let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", &name, "--nocapture", "--test-threads=1"])
+            .env("LOGBOOK_OF_A_PROCESS", "1")
+            .env("RUST_LOG", "trace")
+            .output()
+            .expect("the test runs again");
+        let lines = String::from_utf8(output.stderr).expect("text");
+        lines
+            .lines()
+            .map(|line| line.replacen("[0000]", "", 1))
+            .collect()
+    }
+
+    #[test]
+    fn libraries_are_heard_when_something_is_wrong() {
+        let told = format!("INFO {:<44}  size=7", "told");
+        assert_eq!(
+            lines_of_a_process(LevelFilter::Info, true),
+            ["WARN trouble", &told, "INFO GET /v2/", "FATA gave up"]
+        );
+    }
+
+    #[test]
+    fn libraries_are_heard_when_somebody_looks_closely() {
+        let lines = lines_of_a_process(LevelFilter::Debug, true);
+        assert_eq!(
+            &lines[..4],
+            ["INFO chatter", "DEBU gossip", "WARN trouble", "DEBU detail"]
+        );
+    }
+
+    #[test]
+    fn the_access_log_can_be_off() {
+        let told = format!("INFO {:<44}  size=7", "told");
+        assert_eq!(
+            lines_of_a_process(LevelFilter::Info, false),
+            ["WARN trouble", &told, "FATA gave up"]
+        );
+    }
+
+    #[test]
+    fn only_errors() {
+        assert_eq!(
+            lines_of_a_process(LevelFilter::Error, true),
+            ["FATA gave up"]
+        );
+    }
 }
