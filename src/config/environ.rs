@@ -321,17 +321,16 @@ fn set(tree: &mut Value, steps: &[Step], value: Value) -> Result<(), usize> {
 
 /// What an unknown variable may have been meant to be.
 fn instead(name: &str) -> String {
-    let known = keys::patterns()
-        .filter(|(pattern, _)| !pattern.contains('*'))
-        .map(|(pattern, _)| {
-            let words = pattern.replace("[]", "_0").replace(['.', '-'], "_");
-            format!("{PREFIX}{}", words.to_ascii_uppercase())
-        });
-    match known
+    let most = keys::near(&name[PREFIX.len()..]);
+    let nearest = keys::patterns()
+        .map(|(pattern, _)| pattern.replace("[]", "_0").replace(['.', '-'], "_"))
+        .map(|words| format!("{PREFIX}{}", words.to_ascii_uppercase()))
+        // One whose length differs by more is farther away than that as well.
+        .filter(|known| !known.contains('*') && known.len().abs_diff(name.len()) <= most)
         .map(|known| (keys::distance(name, &known), known))
-        .min()
-    {
-        Some((distance, known)) if distance <= keys::near(&name[PREFIX.len()..]) => {
+        .min();
+    match nearest {
+        Some((distance, known)) if distance <= most => {
             format!("no key has this name; did you mean {known}?")
         }
         _ => "no key has this name".to_owned(),

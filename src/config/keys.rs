@@ -404,6 +404,29 @@ mod test {
         }
     }
 
+    /// A key that is listed as acted on and never read would be ignored in silence.
+    #[test]
+    fn every_key_that_is_acted_on_is_read() {
+        for (pattern, _) in KEYS.iter().filter(|(_, fate)| matches!(fate, Act)) {
+            let mut text = "{wrong: [1]}".to_owned();
+            for step in pattern
+                .replace("[]", ".[]")
+                .replace('*', "X-Any")
+                .rsplit('.')
+            {
+                text = if step == "[]" {
+                    format!("[{text}]")
+                } else {
+                    format!("{{{step}: {text}}}")
+                };
+            }
+            let path = pattern.replace("[]", "[0]").replace('*', "X-Any");
+            let problems = super::super::parse(Some(&text), std::iter::empty());
+            let problems = problems.expect_err("a section is no value");
+            assert!(problems.iter().any(|p| p.key == path), "{problems:?}");
+        }
+    }
+
     #[test]
     fn distances() {
         for (one, other, expected) in [

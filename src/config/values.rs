@@ -80,8 +80,18 @@ pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-/// Checks an http or https URL without user, query or fragment, and takes off a trailing slash.
+/// Checks an http or https URL as a base for paths: without user, query or fragment. Takes off
+/// a trailing slash.
 pub(super) fn url(text: &str) -> Result<String, &'static str> {
+    if text.contains(['?', '#']) {
+        return Err("a query or a fragment has no place in this URL");
+    }
+    whole_url(text)?;
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Checks an http or https URL that is used as it is.
+pub(super) fn whole_url(text: &str) -> Result<(), &'static str> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))
@@ -89,15 +99,11 @@ pub(super) fn url(text: &str) -> Result<String, &'static str> {
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("a URL cannot contain spaces or control characters");
     }
-    if rest.contains(['?', '#']) {
-        return Err("a query or a fragment has no place in this URL");
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         return Err("a user or password has no place in a URL, since URLs are logged");
     }
-    host_port(authority, false)?;
-    Ok(text.trim_end_matches('/').to_owned())
+    host_port(authority, false)
 }
 
 /// Checks the URL of a gateway, which may hold `{cid}`.

@@ -193,25 +193,22 @@ fn our_own_file_says_what_the_defaults_are() {
 }
 
 #[test]
-fn every_key_that_is_acted_on() {
-    let (config, warnings) = accepted(file(EVERYTHING));
-    assert!(warnings.is_empty(), "{warnings:?}");
-    let ten = Duration::from_secs(10);
+fn all_of_log() {
+    let log = everything().log;
     assert_eq!(
-        (config.log.level, config.log.formatter),
+        (log.level, log.formatter),
         (LevelFilter::Debug, Formatter::Json)
     );
-    assert!(!config.log.access_log);
-    let fields: Vec<_> = config
-        .log
-        .fields
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
+    assert!(!log.access_log);
+    let fields: Vec<_> = log.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(fields, ["a.b=1", "empty=", "on=true", "service=registry"]);
+}
 
-    let Store::Kubo(kubo) = config.storage.store else {
-        panic!("{:?}", config.storage)
+#[test]
+fn all_of_storage() {
+    let storage = everything().storage;
+    let Store::Kubo(kubo) = storage.store else {
+        panic!("{storage:?}")
     };
     assert_eq!(kubo.api, "http://127.0.0.1:5001");
     assert_eq!(kubo.gateway.as_deref(), Some("http://127.0.0.1:8080"));
@@ -224,23 +221,24 @@ fn every_key_that_is_acted_on() {
         (kubo.maxthreads, kubo.acknowledge),
         (4, Acknowledge::Pinned)
     );
+    assert_eq!(kubo.cache_size, Some(10_000_000_000));
+    assert_eq!(kubo.export_name.as_deref(), Some("mine"));
     assert_eq!(
-        (kubo.cache_size, kubo.export_name.as_deref()),
-        (Some(10_000_000_000), Some("mine"))
-    );
-    assert_eq!(
-        config.storage.gateways,
+        storage.gateways,
         ["https://dweb.link", "https://{cid}.ipfs.w3s.link"]
     );
-    assert!(config.storage.delete_enabled && !config.storage.redirect && config.storage.read_only);
+    assert!(storage.delete_enabled && !storage.redirect && storage.read_only);
     let purging = UploadPurging {
-        age: 6 * ten,
-        interval: ten,
+        age: 6 * TEN_SECS,
+        interval: TEN_SECS,
         dry_run: true,
     };
-    assert_eq!(config.storage.upload_purging, Some(purging));
+    assert_eq!(storage.upload_purging, Some(purging));
+}
 
-    let http = config.http;
+#[test]
+fn all_of_http() {
+    let http = everything().http;
     assert_eq!(
         (http.addr.as_str(), http.net),
         ("/run/registry.sock", Net::Unix)
@@ -252,19 +250,22 @@ fn every_key_that_is_acted_on() {
     );
     assert_eq!(http.secret.expect("it is set").expose(), "hush");
     assert!(http.relative_urls);
-    assert_eq!(http.drain_timeout, 6 * ten);
+    assert_eq!(http.drain_timeout, 6 * TEN_SECS);
     assert_eq!(
         http.headers,
         [("X-A".into(), "b".into()), ("X-A".into(), "c".into())]
     );
     assert_eq!(http.debug_addr.as_deref(), Some("localhost:5001"));
     assert_eq!(http.prometheus_path.as_deref(), Some("/m"));
+}
 
+#[test]
+fn all_of_health() {
     let once = Check {
-        interval: ten,
+        interval: TEN_SECS,
         threshold: 1,
     };
-    let health = config.health;
+    let health = everything().health;
     assert_eq!(health.storage_driver, Some(once));
     assert_eq!(
         health.file,
@@ -274,12 +275,12 @@ fn every_key_that_is_acted_on() {
         }]
     );
     let http_check = HttpCheck {
-        uri: "http://other/".trim_end_matches('/').into(),
+        uri: "http://other/up/?now".into(),
         headers: vec![("Authorization".into(), "Basic x".into())],
         status: 204,
-        timeout: Some(ten),
+        timeout: Some(TEN_SECS),
         check: Check {
-            interval: 2 * ten,
+            interval: 2 * TEN_SECS,
             threshold: 3,
         },
     };
@@ -290,16 +291,29 @@ fn every_key_that_is_acted_on() {
         check: once,
     };
     assert_eq!(health.tcp, [tcp_check]);
+}
 
+#[test]
+fn all_of_validation_and_limits() {
+    let config = everything();
     let validation = config.validation;
     assert!(validation.disabled);
     assert!(validation.urls_allow[0].is_match("https://a.example.com/x"));
+    assert!(!validation.urls_allow[0].is_match("https://a.example.org/x"));
     assert!(validation.urls_deny[0].is_match("https://www.example.com/x"));
     assert_eq!(
         validation.platforms,
         Platforms::List(vec![("linux".into(), "amd64".into())])
     );
     assert_eq!((config.catalog_entries_max, config.tags_max), (7, 8));
+}
+
+const TEN_SECS: Duration = Duration::from_secs(10);
+
+fn everything() -> Config {
+    let (config, warnings) = accepted(file(EVERYTHING));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    config
 }
 
 const EVERYTHING: &str = r"
@@ -348,7 +362,7 @@ health:
   storagedriver: {enabled: true}
   file: [{file: /stop, interval: 10s}]
   http:
-    - uri: http://other/
+    - uri: http://other/up/?now
       headers: {Authorization: [Basic x]}
       statuscode: 204
       timeout: 10s

@@ -169,135 +169,172 @@ fn versions_and_files_that_are_none() {
     }
 }
 
+/// Whatever a file or a variable contains, it is read or refused. The letters that are put in
+/// are those that mean something to YAML, to paths or to lengths of text.
+#[test]
+fn no_text_is_fatal() {
+    const LETTERS: [char; 16] = [
+        ' ', '\n', '\t', ':', '-', '[', ']', '{', '}', '\'', '"', '#', '|', '0', '*', 'µ',
+    ];
+    let mut state = 0x2545_f491_u32;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    for _ in 0..200 {
+        let mut text: Vec<char> = super::EVERYTHING.chars().collect();
+        for _ in 0..=draw(8) {
+            let (at, letter) = (draw(text.len()), LETTERS[draw(LETTERS.len())]);
+            match draw(3) {
+                0 => text[at] = letter,
+                1 => text.insert(at, letter),
+                _ => drop(text.remove(at)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let start = text.char_indices().nth(draw(900)).map_or(0, |(at, _)| at);
+        let variable = format!("REGISTRY_HTTP={}", &text[start..]);
+        let _ = parse(Some(&format!("version: 0.1\n{text}")), &[&variable]);
+        let name: String = text[start..]
+            .chars()
+            .filter(|c| *c != '=')
+            .take(20)
+            .collect();
+        let _ = parse(None, &[&format!("REGISTRY_{name}=x")]);
+    }
+}
+
 #[test]
 fn shapes_and_values_that_do_not_fit() {
-    for (text, part) in [
-        ("log: debug", "line 2: log: must be a section"),
-        ("http: [a]", "line 2: http: must be a section"),
-        ("health: {tcp: {addr: a}}", "health.tcp: must be a list"),
-        (
-            "storage: {gateway: https://a}",
-            "storage.gateway: must be a list",
-        ),
-        (
-            "storage: {gateway: ['ftp://a']}",
-            "storage.gateway[0]: not a URL",
-        ),
-        (
-            "storage: {inmemory: {size: 3}}",
-            "storage.inmemory: takes no parameters",
-        ),
-        (
-            "storage: {filesystem: {rootdirectory: [a]}}",
-            "rootdirectory: must be text",
-        ),
-        (
-            "storage: {filesystem: {rootdirectory: 1.5}}",
-            "rootdirectory: must be text; put it in",
-        ),
-        (
-            "storage: {kubo: {maxthreads: 0}}",
-            "maxthreads: must be at least 1",
-        ),
-        (
-            "storage: {kubo: {maxthreads: many}}",
-            "maxthreads: must be a whole number",
-        ),
-        (
-            "storage: {kubo: {acknowledge: never}}",
-            "acknowledge: must be one of local, pinned",
-        ),
-        (
-            "storage: {kubo: {cache: {size: -1}}}",
-            "cache.size: not a size",
-        ),
-        (
-            "storage: {kubo: {api: 'http://u:p@h'}}",
-            "api: a user or password has no place",
-        ),
-        (
-            "storage: {kubo: {export-name: ../x}}",
-            "export-name: must consist of",
-        ),
-        (
-            "storage: {estuary: {url: 'https://a'}}",
-            "storage.estuary.auth-token: missing; an API",
-        ),
-        (
-            "storage: {estuary: {auth-token: ''}}",
-            "storage.estuary.auth-token: missing; an API",
-        ),
-        (
-            "storage: {estuary: {auth-token: \"a\\nb\"}}",
-            "auth-token: contains characters",
-        ),
-        (
-            "storage: {estuary: {auth-token: a, gateway-pattern: 'https://a'}}",
-            "must hold {cid}",
-        ),
-        (
-            "storage:\n  filesystem:\n  redirect:\n  inmemory:",
-            "line 5: storage.inmemory: filesystem and inmemory are set, but a registry has one",
-        ),
-        (
-            "storage: {maintenance: {uploadpurging: {interval: 0}}}",
-            "uploadpurging.interval: must be longer than 0",
-        ),
-        ("http: {net: udp}", "http.net: must be one of tcp, unix"),
-        (
-            "http: {net: unix}",
-            "http.addr: missing; with http.net unix",
-        ),
-        ("http: {prefix: /a b/}", "http.prefix: not a path"),
-        (
-            "http: {host: registry.example.org}",
-            "http.host: not a URL; it must begin with https",
-        ),
-        (
-            "http: {debug: {addr: x}}",
-            "http.debug.addr: not an address",
-        ),
-        (
-            "http: {debug: {prometheus: {path: x}}}",
-            "prometheus.path: must begin with a slash",
-        ),
-        (
-            "http: {headers: {'X Y': [a]}}",
-            "http.headers.X Y: not the name of a header",
-        ),
-        (
-            "http: {draintimeout: -5s}",
-            "http.draintimeout: not a duration",
-        ),
-        (
-            "health: {file: [{interval: 1s}]}",
-            "health.file[0].file: missing",
-        ),
-        (
-            "health: {http: [{uri: 'http://a', statuscode: 9}]}",
-            "statuscode: not a status",
-        ),
-        (
-            "health: {storagedriver: {threshold: -1}}",
-            "threshold: must be 1 or more",
-        ),
-        (
-            "validation: {manifests: {urls: {allow: ['(']}}}",
-            "allow[0]: not a regular expression",
-        ),
-        (
-            "validation: {manifests: {indexes: {platforms: some}}}",
-            "must be one of all, none, list",
-        ),
-        (
-            "validation: {manifests: {indexes: {platformlist: [{os: a}]}}}",
-            "platformlist[0].architecture: missing",
-        ),
-        (
-            "log: {fields: {a: [b]}}",
-            "log.fields.a: must be text, a number, true or false",
-        ),
-    ] {
+    for (text, part) in MISFITS {
         assert_refused(text, part);
     }
 }
+
+const MISFITS: &[(&str, &str)] = &[
+    ("log: debug", "line 2: log: must be a section"),
+    ("http: [a]", "line 2: http: must be a section"),
+    ("health: {tcp: {addr: a}}", "health.tcp: must be a list"),
+    (
+        "storage: {gateway: https://a}",
+        "storage.gateway: must be a list",
+    ),
+    (
+        "storage: {gateway: ['ftp://a']}",
+        "storage.gateway[0]: not a URL",
+    ),
+    (
+        "storage: {inmemory: {size: 3}}",
+        "storage.inmemory: takes no parameters",
+    ),
+    (
+        "storage: {filesystem: {rootdirectory: [a]}}",
+        "rootdirectory: must be text",
+    ),
+    (
+        "storage: {filesystem: {rootdirectory: 1.5}}",
+        "rootdirectory: must be text; put it in",
+    ),
+    (
+        "storage: {kubo: {maxthreads: 0}}",
+        "maxthreads: must be at least 1",
+    ),
+    (
+        "storage: {kubo: {maxthreads: many}}",
+        "maxthreads: must be a whole number",
+    ),
+    (
+        "storage: {kubo: {acknowledge: never}}",
+        "acknowledge: must be one of local, pinned",
+    ),
+    (
+        "storage: {kubo: {cache: {size: -1}}}",
+        "cache.size: not a size",
+    ),
+    (
+        "storage: {kubo: {api: 'http://u:p@h'}}",
+        "api: a user or password has no place",
+    ),
+    (
+        "storage: {kubo: {export-name: ../x}}",
+        "export-name: must consist of",
+    ),
+    (
+        "storage: {estuary: {url: 'https://a'}}",
+        "storage.estuary.auth-token: missing; an API",
+    ),
+    (
+        "storage: {estuary: {auth-token: ''}}",
+        "storage.estuary.auth-token: missing; an API",
+    ),
+    (
+        "storage: {estuary: {auth-token: \"a\\nb\"}}",
+        "auth-token: contains characters",
+    ),
+    (
+        "storage: {estuary: {auth-token: a, gateway-pattern: 'https://a'}}",
+        "must hold {cid}",
+    ),
+    (
+        "storage:\n  filesystem:\n  redirect:\n  inmemory:",
+        "line 5: storage.inmemory: filesystem and inmemory are set, but a registry has one",
+    ),
+    (
+        "storage: {maintenance: {uploadpurging: {interval: 0}}}",
+        "uploadpurging.interval: must be longer than 0",
+    ),
+    ("http: {net: udp}", "http.net: must be one of tcp, unix"),
+    (
+        "http: {net: unix}",
+        "http.addr: missing; with http.net unix",
+    ),
+    ("http: {prefix: /a b/}", "http.prefix: not a path"),
+    (
+        "http: {host: registry.example.org}",
+        "http.host: not a URL; it must begin with https",
+    ),
+    (
+        "http: {debug: {addr: x}}",
+        "http.debug.addr: not an address",
+    ),
+    (
+        "http: {debug: {prometheus: {path: x}}}",
+        "prometheus.path: must begin with a slash",
+    ),
+    (
+        "http: {headers: {'X Y': [a]}}",
+        "http.headers.X Y: not the name of a header",
+    ),
+    (
+        "http: {draintimeout: -5s}",
+        "http.draintimeout: not a duration",
+    ),
+    (
+        "health: {file: [{interval: 1s}]}",
+        "health.file[0].file: missing",
+    ),
+    (
+        "health: {http: [{uri: 'http://a', statuscode: 9}]}",
+        "statuscode: not a status",
+    ),
+    (
+        "health: {storagedriver: {threshold: -1}}",
+        "threshold: must be 1 or more",
+    ),
+    (
+        "validation: {manifests: {urls: {allow: ['(']}}}",
+        "allow[0]: not a regular expression",
+    ),
+    (
+        "validation: {manifests: {indexes: {platforms: some}}}",
+        "must be one of all, none, list",
+    ),
+    (
+        "validation: {manifests: {indexes: {platformlist: [{os: a}]}}}",
+        "platformlist[0].architecture: missing",
+    ),
+    (
+        "log: {fields: {a: [b]}}",
+        "log.fields.a: must be text, a number, true or false",
+    ),
+];
