@@ -7,5 +7,6 @@ pub mod estuary;
 pub mod fault;
 pub mod gateway;
 pub mod kubo;
+pub mod logbook;
 pub mod oci;
 pub mod outward;

@@ -179,16 +179,23 @@ fn path_of(steps: &[Step]) -> String {
     })
 }
 
-/// Where a variable's words lead: to a key or section, or else into a section of which nothing
-/// is known but its fate.
+/// Where a variable's words lead: to a key, else to a section or list, else into a section of
+/// which nothing is known but its fate.
 fn find(words: &[&str], tree: &Value) -> Option<Vec<Step>> {
-    let fit_all = |open: bool| {
-        keys::patterns().find_map(|(pattern, fate)| {
-            let open = open && fate.is_some_and(|fate| !matches!(fate, Fate::Act));
-            fit(&split(pattern), words, Some(tree), pattern, open)
-        })
+    let lead = |fits: fn(Option<&Fate>) -> bool, open| {
+        keys::patterns()
+            .filter(|(_, fate)| fits(*fate))
+            .find_map(|(pattern, _)| fit(&split(pattern), words, Some(tree), pattern, open))
     };
-    fit_all(false).or_else(|| fit_all(true))
+    let key = lead(|fate| fate.is_some(), false);
+    let section = || lead(|fate| fate.is_none(), false);
+    let within = || {
+        lead(
+            |fate| fate.is_some_and(|fate| !matches!(fate, Fate::Act)),
+            true,
+        )
+    };
+    key.or_else(section).or_else(within)
 }
 
 /// Where words lead, if it is to a key that is acted on.
@@ -314,17 +321,16 @@ fn set(tree: &mut Value, steps: &[Step], value: Value) -> Result<(), usize> {
 
 /// What an unknown variable may have been meant to be.
 fn instead(name: &str) -> String {
-    let known = keys::patterns()
-        .filter(|(pattern, _)| !pattern.contains('*'))
-        .map(|(pattern, _)| {
-            let words = pattern.replace("[]", "_0").replace(['.', '-'], "_");
-            format!("{PREFIX}{}", words.to_ascii_uppercase())
-        });
-    match known
+    let most = keys::near(&name[PREFIX.len()..]);
+    let nearest = keys::patterns()
+        .map(|(pattern, _)| pattern.replace("[]", "_0").replace(['.', '-'], "_"))
+        .map(|words| format!("{PREFIX}{}", words.to_ascii_uppercase()))
+        // One whose length differs by more is farther away than that as well.
+        .filter(|known| !known.contains('*') && known.len().abs_diff(name.len()) <= most)
         .map(|known| (keys::distance(name, &known), known))
-        .min()
-    {
-        Some((distance, known)) if distance <= keys::near(&name[PREFIX.len()..]) => {
+        .min();
+    match nearest {
+        Some((distance, known)) if distance <= most => {
             format!("no key has this name; did you mean {known}?")
         }
         _ => "no key has this name".to_owned(),

@@ -308,17 +308,16 @@ fn is_set(value: &Value) -> bool {
 
 /// What to write instead of an unknown key: the nearest one, or all that stand beside it.
 fn instead(pattern: &str) -> String {
+    let section = pattern.rfind(['.', '[']).map_or("", |at| &pattern[..at]);
     let nearest = patterns()
         .map(|(known, _)| known)
         .filter(|known| !known.contains('*'))
-        .map(|known| (distance_to_key(pattern, known), known))
-        .min();
-    if let Some(((distance, _), known)) = nearest
-        && distance <= near(last_name(pattern))
+        .min_by_key(|known| distance_of_keys(pattern, section, known));
+    if let Some(known) = nearest
+        && distance_of_keys(pattern, section, known) <= near(last_name(pattern))
     {
         return format!("did you mean {known}?");
     }
-    let section = pattern.rfind(['.', '[']).map_or("", |at| &pattern[..at]);
     let beside: Vec<&str> = patterns()
         .map(|(known, _)| known)
         .filter(|known| join(section, last_name(known)) == *known)
@@ -335,12 +334,16 @@ pub(super) fn near(name: &str) -> usize {
     (name.len() / 3).max(2)
 }
 
-/// How far two keys lie apart, then their distance as text; one that merely stands in the
-/// wrong section is near.
-fn distance_to_key(pattern: &str, known: &str) -> (usize, usize) {
+/// The distance of an unknown key to a known one; if only sections between its own and the key
+/// were left out, it is near.
+fn distance_of_keys(pattern: &str, section: &str, known: &str) -> usize {
     let whole = distance(pattern, known);
-    let misplaced = last_name(pattern).eq_ignore_ascii_case(last_name(known));
-    (if misplaced { whole.min(2) } else { whole }, whole)
+    let same_name = last_name(pattern).eq_ignore_ascii_case(last_name(known));
+    if same_name && known.starts_with(section) {
+        whole.min(2)
+    } else {
+        whole
+    }
 }
 
 /// The name at the end of a path.
@@ -371,4 +374,100 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
         }
     }
     rows[2][other.len()]
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn no_key_is_listed_twice_or_beneath_another() {
+        let all: Vec<&str> = patterns().map(|(pattern, _)| pattern).collect();
+        for (index, pattern) in all.iter().enumerate() {
+            assert!(
+                !all[index + 1..].contains(pattern),
+                "{pattern} stands twice or apart"
+            );
+        }
+        for (key, _) in KEYS {
+            assert!(
+                !has_beneath(key, '.') && !has_beneath(key, '['),
+                "{key} is also a section"
+            );
+        }
+    }
+
+    #[test]
+    fn drivers_are_in_the_table() {
+        for driver in DRIVERS {
+            assert!(is_section_key("storage", driver), "{driver}");
+        }
+    }
+
+    /// A key that is listed as acted on and never read would be ignored in silence.
+    #[test]
+    fn every_key_that_is_acted_on_is_read() {
+        for (pattern, _) in KEYS.iter().filter(|(_, fate)| matches!(fate, Act)) {
+            let mut text = "{wrong: [1]}".to_owned();
+            for step in pattern
+                .replace("[]", ".[]")
+                .replace('*', "X-Any")
+                .rsplit('.')
+            {
+                text = if step == "[]" {
+                    format!("[{text}]")
+                } else {
+                    format!("{{{step}: {text}}}")
+                };
+            }
+            let path = pattern.replace("[]", "[0]").replace('*', "X-Any");
+            let problems = super::super::parse(Some(&text), std::iter::empty());
+            let problems = problems.expect_err("a section is no value");
+            assert!(problems.iter().any(|p| p.key == path), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn distances() {
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("", "abc", 3),
+            ("filesytem", "filesystem", 1),
+            ("fielsystem", "filesystem", 1),
+            ("rootDirectory", "rootdirectory", 0),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_to_write_instead() {
+        for (unknown, expected) in [
+            ("sotrage", "did you mean storage?"),
+            ("storage.filesytem", "did you mean storage.filesystem?"),
+            (
+                "storage.estuary.auth_token",
+                "did you mean storage.estuary.auth-token?",
+            ),
+            (
+                "storage.delete.enable",
+                "did you mean storage.delete.enabled?",
+            ),
+            (
+                "storage.rootdirectory",
+                "did you mean storage.filesystem.rootdirectory?",
+            ),
+            ("http.adr", "did you mean http.addr?"),
+            ("health.http[].url", "did you mean health.http[].uri?"),
+            (
+                "log.zzzzzz",
+                "known beneath log are level, formatter, fields, accesslog, hooks, reportcaller",
+            ),
+        ] {
+            assert_eq!(instead(unknown), expected, "{unknown}");
+        }
+        assert!(instead("zzzzzzzz").starts_with("known are version, log, loglevel, storage, "));
+    }
 }

@@ -23,6 +23,11 @@ impl Lines {
         }
     }
 
+    /// Whether a path has a line of its own.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
     /// Reads the shape of a file.
     pub(super) fn scan(text: &str) -> Lines {
         let mut lines = Lines::default();
@@ -123,4 +128,91 @@ fn split_key(text: &str) -> Option<(String, &str)> {
         }
     };
     (rest.is_empty() || rest.starts_with([' ', '\t'])).then(|| (key.to_owned(), rest.trim_start()))
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn keys_lists_and_what_looks_like_them() {
+        let lines = Lines::scan(
+            "\
+# version: 9
+version: 0.1   # line 2
+
+log:
+  fields:
+    'a key': \"x: y\"
+    \"b\" : |
+      storage:
+        not: a key
+
+    c: plain text that
+      goes on: here
+http:
+  headers: {X-A: [a, b],
+            X-B: [c]}
+  tls:
+    clientcas:
+    - /one
+    - /two
+    letsencrypt: &x
+      hosts: [a]
+health:
+  tcp:
+    - addr: a:1
+      timeout: 1s
+    -
+      addr: b:2
+  http:
+  -   uri: http://c
+      headers:
+        A: [b]
+validation: null",
+        );
+        for (path, line) in [
+            ("version", 2),
+            ("log", 4),
+            ("log.fields.a key", 6),
+            ("log.fields.b", 7),
+            ("log.fields.c", 11),
+            ("http.headers", 14),
+            ("http.headers.X-A[1]", 14),
+            ("http.tls.clientcas[0]", 18),
+            ("http.tls.clientcas[1]", 19),
+            ("http.tls.letsencrypt.hosts[0]", 21),
+            ("http.tls.certificate", 16),
+            ("health.tcp[0].addr", 24),
+            ("health.tcp[0].timeout", 25),
+            ("health.tcp[0].threshold", 24),
+            ("health.tcp[1].addr", 27),
+            ("health.http[0].uri", 29),
+            ("health.http[0].headers.A[0]", 31),
+            ("validation", 32),
+        ] {
+            assert_eq!(lines.of(path), Some(line), "{path}");
+        }
+        assert_eq!(lines.of("storage.not"), None);
+        assert_eq!(lines.of(""), None);
+    }
+
+    #[test]
+    fn windows_line_ends_and_strange_files() {
+        assert_eq!(Lines::scan("a:\r\n  b: 1\r\n").of("a.b"), Some(2));
+        for text in [
+            "",
+            "-",
+            "- - a: 1",
+            ":",
+            ": :",
+            "'",
+            "\"a",
+            "\u{feff}a: 1",
+            "\t\ta: b",
+            "--- a",
+        ] {
+            Lines::scan(text);
+        }
+    }
 }

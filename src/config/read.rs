@@ -56,15 +56,23 @@ impl Reading {
         }
     }
 
-    /// The variable that set a path or something around it.
+    /// The variable that set a path or something around it, or else, if the file does not name
+    /// the path, something beneath it.
     fn variable(&self, path: &str) -> Option<&String> {
-        let mut path = path;
-        loop {
+        let mut around = Some(path);
+        while let Some(path) = around {
             if let Some(variable) = self.variables.get(path) {
                 return Some(variable);
             }
-            path = &path[..path.rfind(['.', '['])?];
+            around = path.rfind(['.', '[']).map(|end| &path[..end]);
         }
+        let beneath = self.variables.iter().find(|(set, _)| {
+            set.strip_prefix(path)
+                .is_some_and(|rest| rest.starts_with(['.', '[']))
+        });
+        beneath
+            .map(|(_, variable)| variable)
+            .filter(|_| !self.lines.has(path))
     }
 
     /// What is set at a path such as `health.http[0].uri`; `None` for nothing or null.

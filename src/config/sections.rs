@@ -367,7 +367,8 @@ fn health(reading: &mut Reading) -> Health {
             .duration(&join(&path, "timeout"))
             .filter(|t| !t.is_zero());
         let check = check(reading, &path);
-        if let Some(uri) = required(reading, &join(&path, "uri"), values::url) {
+        let whole = |text: &str| values::whole_url(text).map(|()| text.to_owned());
+        if let Some(uri) = required(reading, &join(&path, "uri"), whole) {
             health.http.push(HttpCheck {
                 uri,
                 headers,

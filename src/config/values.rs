@@ -12,10 +12,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    if text.is_empty() {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.is_empty() {
         return Err(WRONG);
     }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let number_len = rest
@@ -80,8 +80,18 @@ pub(super) fn size(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-/// Checks an http or https URL without user, query or fragment, and takes off a trailing slash.
+/// Checks an http or https URL as a base for paths: without user, query or fragment. Takes off
+/// a trailing slash.
 pub(super) fn url(text: &str) -> Result<String, &'static str> {
+    if text.contains(['?', '#']) {
+        return Err("a query or a fragment has no place in this URL");
+    }
+    whole_url(text)?;
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Checks an http or https URL that is used as it is.
+pub(super) fn whole_url(text: &str) -> Result<(), &'static str> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))
@@ -89,15 +99,11 @@ pub(super) fn url(text: &str) -> Result<String, &'static str> {
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("a URL cannot contain spaces or control characters");
     }
-    if rest.contains(['?', '#']) {
-        return Err("a query or a fragment has no place in this URL");
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         return Err("a user or password has no place in a URL, since URLs are logged");
     }
-    host_port(authority, false)?;
-    Ok(text.trim_end_matches('/').to_owned())
+    host_port(authority, false)
 }
 
 /// Checks the URL of a gateway, which may hold `{cid}`.
@@ -222,4 +228,169 @@ pub(super) fn name(text: &str) -> Result<String, &'static str> {
         return Err("must consist of up to 128 letters, digits, dots, hyphens and underscores");
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("0s", Some(0)),
+            ("10s", Some(10_000_000_000)),
+            ("1h30m", Some(5_400_000_000_000)),
+            ("168h", Some(604_800_000_000_000)),
+            ("500ms", Some(500_000_000)),
+            ("1.5s", Some(1_500_000_000)),
+            ("+3us", Some(3_000)),
+            ("3µs", Some(3_000)),
+            ("7ns", Some(7)),
+            ("", None),
+            ("+", None),
+            ("10", None),
+            ("-1s", None),
+            ("1d", None),
+            ("10 s", None),
+            ("s", None),
+            ("1.2.3s", None),
+            (".s", None),
+            ("1e3s", None),
+            ("99999999999999999999h", None),
+            ("2562048h", None),
+        ] {
+            assert_eq!(
+                duration(text).ok(),
+                expected.map(Duration::from_nanos),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("4096", Some(4096)),
+            ("10GB", Some(10_000_000_000)),
+            ("10 gb", Some(10_000_000_000)),
+            ("512MiB", Some(536_870_912)),
+            ("1.5KiB", Some(1536)),
+            ("1TiB", Some(1 << 40)),
+            ("", None),
+            ("GB", None),
+            ("10G", None),
+            ("-1", None),
+            ("1e3", None),
+            ("1.2.3GB", None),
+            ("99999999TiB", None),
+            ("18446744073709551616", None),
+        ] {
+            assert_eq!(size(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        for (text, expected) in [
+            ("https://api.estuary.tech", Some("https://api.estuary.tech")),
+            ("http://127.0.0.1:5001/", Some("http://127.0.0.1:5001")),
+            ("https://[::1]:443/a/b/", Some("https://[::1]:443/a/b")),
+            ("https://host", Some("https://host")),
+            ("api.estuary.tech", None),
+            ("ftp://host", None),
+            ("https://", None),
+            ("https:///path", None),
+            ("https://user:password@host", None),
+            ("https://host/?token=x", None),
+            ("https://host/#x", None),
+            ("https://ho st", None),
+            ("https://host\r\nX: y", None),
+            ("https://host:70000", None),
+            ("https://host:", None),
+        ] {
+            assert_eq!(url(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn gateways() {
+        for (text, expected) in [
+            ("https://dweb.link/", Some("https://dweb.link")),
+            (
+                "https://{cid}.ipfs.dweb.link/",
+                Some("https://{cid}.ipfs.dweb.link"),
+            ),
+            (
+                "http://127.0.0.1:8080/ipfs/{cid}",
+                Some("http://127.0.0.1:8080/ipfs/{cid}"),
+            ),
+            ("https://{hash}.ipfs.dweb.link", None),
+            ("https://%s.ipfs.dweb.link", None),
+            ("dweb.link", None),
+        ] {
+            assert_eq!(gateway(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for good in [
+            ":5005",
+            "127.0.0.1:0",
+            "localhost:5000",
+            "[::]:5005",
+            "[fe80::1%eth0]:80",
+        ] {
+            assert_eq!(addr(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            "5005", "", ":", "host", "::1:5005", ":70000", ":+1", "[::1]", "[x]:1", "a b:1",
+        ] {
+            assert!(addr(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        for (text, expected) in [
+            ("/", Some("")),
+            ("/my/registry/", Some("/my/registry")),
+            ("my", Some("/my")),
+            ("/a//b", None),
+            ("/../a", None),
+            ("/a?b", None),
+            ("/a b", None),
+        ] {
+            assert_eq!(prefix(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn header_names_and_values() {
+        assert!(header_name("X-Content-Type-Options").is_ok());
+        for bad in [
+            "",
+            "X Y",
+            "X:",
+            "X\r\nY",
+            "Content-Length",
+            "transfer-encoding",
+        ] {
+            assert!(header_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(header_value("max-age=63072000; includeSubDomains").is_ok());
+        for bad in ["a\r\nSet-Cookie: x", "a\nb", "\0"] {
+            assert!(header_value(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_travel_as_file_names() {
+        assert!(name("lighthouse-catalog.v1").is_ok());
+        for bad in ["../up", ".hidden", "a/b", "a b"] {
+            assert!(name(bad).is_err(), "{bad:?}");
+        }
+    }
 }
