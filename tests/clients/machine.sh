@@ -13,7 +13,7 @@ docker docker.io
 iptables iptables
 skopeo skopeo
 podman podman
-crun crun
+runc runc
 netavark netavark
 docker-registry docker-registry
 busybox busybox-static
