@@ -39,7 +39,7 @@ clients: bin/registry ## Walk docker, podman and skopeo through bin/registry (as
 	tests/clients/run
 
 deny: tools ## Check licenses, duplicates and sources of the dependencies, without a network
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	@command -v cargo-deny >/dev/null || $(CARGO) install --quiet --locked cargo-deny
 	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench: bin/registry ## Hold bin/registry against Debian's docker-registry (BENCH_ARGS=… for a part)

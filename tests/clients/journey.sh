@@ -70,8 +70,10 @@ stop() {
     server=
 }
 
+# Ends whatever still runs.
 leave() {
     [[ -z $server ]] || stop TERM
+    jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true
 }
 
 # The requests answered so far, a line `METHOD URI STATUS` each. The only place that knows what
