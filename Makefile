@@ -43,6 +43,8 @@ deny: tools ## Check licenses, duplicates and sources of the dependencies, witho
 	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench: bin/registry ## Hold bin/registry against Debian's docker-registry (BENCH_ARGS=… for a part)
+	@test -f $(BENCH)/compare.py || { \
+		echo "the benchmark is not in $(BENCH); say where: make bench BENCH=…" >&2; exit 1; }
 	@$(call need,docker-registry,docker-registry)
 	@$(call need,wrk,wrk)
 	@bench=$$(mktemp -d) && trap 'rm -rf "$$bench"' EXIT && \
