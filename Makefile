@@ -38,7 +38,7 @@ test: tools ## Check the format, lint, and run every test a fresh machine can ru
 clients: bin/registry ## Walk docker, podman and skopeo through bin/registry (as root, Debian)
 	tests/clients/run
 
-deny: tools ## Check licenses, duplicates and sources of the dependencies, without a network
+deny: tools ## Check licenses, duplicates and sources of the dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install --quiet --locked cargo-deny
 	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
