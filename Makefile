@@ -38,11 +38,13 @@ test: tools ## Check the format, lint, and run every test a fresh machine can ru
 clients: bin/registry ## Walk docker, podman and skopeo through bin/registry (as root, Debian)
 	tests/clients/run
 
-deny: tools ## Check licenses, duplicates and sources of the dependencies, without a network
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+deny: tools ## Check licenses, duplicates and sources of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --quiet --locked cargo-deny
 	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
 bench: bin/registry ## Hold bin/registry against Debian's docker-registry (BENCH_ARGS=… for a part)
+	@test -f $(BENCH)/compare.py || { \
+		echo "the benchmark is not in $(BENCH); say where: make bench BENCH=…" >&2; exit 1; }
 	@$(call need,docker-registry,docker-registry)
 	@$(call need,wrk,wrk)
 	@bench=$$(mktemp -d) && trap 'rm -rf "$$bench"' EXIT && \

@@ -70,8 +70,10 @@ stop() {
     server=
 }
 
+# Ends whatever still runs.
 leave() {
     [[ -z $server ]] || stop TERM
+    jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true
 }
 
 # The requests answered so far, a line `METHOD URI STATUS` each. The only place that knows what
@@ -149,15 +151,21 @@ digest_of() {
     echo "sha256:$(skopeo inspect --raw --tls-verify=false "docker://$1" | sha256sum | cut -c-64)"
 }
 
+# tags REPOSITORY: its tags, sorted, on one line.
+tags() {
+    skopeo list-tags --tls-verify=false "docker://$HOST/$1" | jq -r '.Tags | sort | join(" ")'
+}
+
 # skopeo copy, without TLS on either side.
 copy() {
     skopeo copy --quiet --src-tls-verify=false --dest-tls-verify=false "$@"
 }
 
-# podman with a storage of its own.
+# podman with a storage of its own, and the runtime that docker uses.
 podman() {
     command podman --root "$WORK/podman/images" --runroot "$WORK/podman/run" \
-        --tmpdir "$WORK/podman/tmp" --cgroup-manager cgroupfs --events-backend none "$@"
+        --tmpdir "$WORK/podman/tmp" --runtime runc --cgroup-manager cgroupfs \
+        --events-backend none "$@"
 }
 
 # Every blob in the store is what its name says.

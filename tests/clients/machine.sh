@@ -13,12 +13,13 @@ docker docker.io
 iptables iptables
 skopeo skopeo
 podman podman
-crun crun
+runc runc
 netavark netavark
 docker-registry docker-registry
 busybox busybox-static
 curl curl
 jq jq
+python3 python3
 PROGRAMS
     if [[ ${#missing[@]} -gt 0 ]]; then
         apt-get update -q
@@ -81,10 +82,6 @@ prepare_machine() {
 
 # Ends the daemon, which ends its containerd, and removes what the journeys left.
 clear_machine() {
-    if [[ -z ${ready:-} ]]; then
-        tail -n 40 "$WORK/machine.log"
-        echo "the clients could not be set up; the end of the log stands above" >&2
-    fi
     if [[ -n ${daemon:-} ]]; then
         kill "$daemon" 2>/dev/null || true
         wait "$daemon" || true
