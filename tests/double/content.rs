@@ -6,7 +6,7 @@ use crate::rows::Row;
 use crate::settings::Fault;
 use crate::wire::Exchange;
 use lighthouse::cid::{Cid, Import, Unixfs};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -32,14 +32,9 @@ pub fn add(
     };
     let size_max = double.state().settings.size_max;
     let mut spool = Spool::new(double, fault.clone())?;
-    let form = match form::read(
-        &mut *exchange,
-        boundary.trim_matches('"'),
-        "data",
-        &mut spool,
-    ) {
-        Ok(form) => form,
-        Err(_) => return exchange.cut(),
+    let boundary = boundary.trim_matches('"');
+    let Ok(form) = form::read(&mut *exchange, boundary, "data", &mut spool) else {
+        return exchange.cut();
     };
     let Some(filename) = form.filename else {
         return exchange.error(500, "Internal Server Error", "http: no such file");
@@ -51,41 +46,35 @@ pub fn add(
             "content size over limit",
         );
     }
-    // A shuttle goes by the name of the part alone.
-    let field = form
-        .fields
-        .iter()
-        .find(|(name, value)| name == "filename" && !value.is_empty());
-    let asked = field
-        .map(|(_, value)| &value[..])
-        .or(exchange.query("filename"));
-    let name = asked
-        .filter(|_| server == 0)
-        .unwrap_or(&filename)
-        .to_string();
+    let is_name = |field: &&(String, String)| field.0 == "filename" && !field.1.is_empty();
+    let name = match form.fields.iter().find(is_name) {
+        // A shuttle goes by the name of the part alone.
+        _ if server > 0 => filename,
+        Some((_, name)) => name.clone(),
+        None => exchange.query("filename").unwrap_or(&filename).to_string(),
+    };
     let length = spool.length;
     let (cid, size) = spool.keep(double)?;
     let id = double
         .state()
         .rows
         .insert(cid.to_string(), name, size, length, server);
-    let cid = match fault {
-        Some(Fault::StatusLate(status)) => {
-            return exchange.text(status, "<html>upstream request timeout</html>");
-        }
-        Some(Fault::Cid(lie)) => lie,
-        _ => cid.to_string(),
-    };
-    exchange.json(
-        200,
-        &json!({
-            "cid": cid,
-            "retrieval_url": format!("https://dweb.link/ipfs/{cid}"),
-            "estuary_retrieval_url": format!("https://api.estuary.tech/gw/ipfs/{cid}"),
-            "estuaryId": id,
-            "providers": ["/ip4/127.0.0.1/tcp/6745/p2p/12D3KooWDouble"],
-        }),
-    )
+    match fault {
+        Some(Fault::StatusLate(status)) => exchange.text(status, "<html>request timeout</html>"),
+        Some(Fault::Cid(lie)) => exchange.json(200, &added(id, &lie)),
+        _ => exchange.json(200, &added(id, &cid.to_string())),
+    }
+}
+
+/// What Estuary says of an upload; its hosts are fixed in its source.
+fn added(id: u64, cid: &str) -> Value {
+    json!({
+        "cid": cid,
+        "retrieval_url": format!("https://dweb.link/ipfs/{cid}"),
+        "estuary_retrieval_url": format!("https://api.estuary.tech/gw/ipfs/{cid}"),
+        "estuaryId": id,
+        "providers": ["/ip4/127.0.0.1/tcp/6745/p2p/12D3KooWDouble"],
+    })
 }
 
 /// An upload on its way to its CID.
