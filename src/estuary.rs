@@ -46,7 +46,8 @@ pub struct Upload<'a> {
 
 impl Estuary {
     /// An account at the main node `url`, with its API key. Content goes to `shuttles` (URLs), in
-    /// their order, or if there are none to those that the main node names.
+    /// their order, or if there are none to those that the main node names. A key for uploads only
+    /// can add and ask for deals; the rest is [`Trouble::Forbidden`] to it.
     pub fn new(url: &str, shuttles: &[String], token: &str) -> Result<Estuary, Fault> {
         let line = Line::new(Neighbour::Estuary);
         let unusable = Trouble::Unauthorized("a token that no header can carry".into());

@@ -154,13 +154,15 @@ impl Kubo {
     pub fn cat(&self, cid: &Cid, range: Range<u64>) -> Result<Incoming, Fault> {
         let url = format!("{}/cat", self.api);
         let size = range.end - range.start;
-        let asked = self
+        let mut request = self
             .signed(self.line.post(&url, Patience::DOWNLOAD))
             .query("arg", cid.to_string())
-            .query("offset", range.start.to_string())
-            .query("length", size.to_string())
-            .query("timeout", "300s")
-            .send_empty();
+            .query("offset", range.start.to_string());
+        // js-ipfs refuses a length of nothing.
+        if size > 0 {
+            request = request.query("length", size.to_string());
+        }
+        let asked = request.send_empty();
         let response = self.line.answered(&url, asked)?;
         Ok(self.line.incoming(&url, response, size))
     }
