@@ -206,7 +206,11 @@ fn every_test_file_is_run() {
             .strip_suffix("/main.rs")
             .or(inside.strip_suffix(".rs"));
         let target = name.filter(|name| !name.contains('/'));
-        let lost = |name: &&str| !cargo.contains(&format!("[[test]]\nname = \"{name}\"\n"));
+        let lost = |name: &&str| {
+            let test = format!("[[test]]\nname = \"{name}\"\n");
+            let program = format!("path = \"tests/{name}/main.rs\"\n");
+            !cargo.contains(&test) && !cargo.contains(&program)
+        };
         let what = |name| {
             (
                 1,

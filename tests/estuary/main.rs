@@ -1,9 +1,8 @@
 //! Journeys to Estuary and, in gateway.rs, back through its gateway: and each fault with what
 //! becomes of it. Estuary is the double, a program of its own on real sockets.
 
-#[path = "double/start.rs"]
+#[path = "../double/start.rs"]
 mod double;
-#[path = "gateway.rs"]
 mod gateway;
 
 use double::Double;
