@@ -74,7 +74,7 @@ impl Blobs {
     /// is there is replaced, which heals what a bad disk did to it.
     pub fn keep(&self, from: &Path, digest: &Digest) -> Result<(), Fault> {
         let mut settling = Settling::new(&self.root);
-        settling.place(from, &self.path(digest))?;
+        settling.place(from, &self.path(digest));
         settling.finish()
     }
 

@@ -50,6 +50,7 @@ pub mod pump;
 pub mod registry;
 pub mod spool;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -75,6 +76,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 pub struct Server {
     config: Config,
     root: Root,
+    _lock: Option<File>,
     temporary: Option<PathBuf>,
     listener: Listener,
     debug: Option<Listener>,
@@ -99,6 +101,9 @@ impl Server {
     pub fn open(config: Config) -> Result<Server, Fault> {
         let (path, temporary) = root_directory(&config.storage.store);
         let root = Root::open(&path, config.storage.read_only)?;
+        let _lock = (!config.storage.read_only)
+            .then(|| root.lock())
+            .transpose()?;
         let listener = match config.http.net {
             Net::Tcp => Listener::tcp(&config.http.addr),
             Net::Unix => Listener::unix(Path::new(&config.http.addr)),
@@ -116,6 +121,7 @@ impl Server {
         Ok(Server {
             config,
             root,
+            _lock,
             temporary,
             listener,
             debug,

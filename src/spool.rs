@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::disk::{self, Root, Settling};
+use crate::disk::{self, Root};
 use crate::fault::Fault;
 use crate::oci::Repository;
 use crate::oci::digest::Hasher;
@@ -105,8 +105,7 @@ impl Spool {
 
     /// Ends a session and drops what it holds.
     pub fn cancel(&self, repository: &Repository, session: &str) -> Result<(), Fault> {
-        // Nobody is promised that a cancelled session stays so through a power cut: no sync.
-        Settling::new(&self.root).remove_tree(&self.session(repository, session))
+        disk::discard(&self.session(repository, session))
     }
 
     /// Drops every session that nobody has written to for longer than `age`; which ones. With
@@ -125,7 +124,7 @@ impl Spool {
                 };
                 if now.duration_since(touched).is_ok_and(|idle| idle > age) {
                     if !dry_run {
-                        Settling::new(&self.root).remove_tree(&path)?;
+                        disk::discard(&path)?;
                     }
                     purged.push(session);
                 }

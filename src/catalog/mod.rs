@@ -129,6 +129,13 @@ impl Catalog {
         }
     }
 
+    /// Forgets what was read of a repository, whose place on disk may have changed otherwise
+    /// than was meant.
+    pub fn forget(&mut self, repository: &Repository) {
+        self.opened.remove(repository);
+        self.names = None;
+    }
+
     /// Forgets what was read of repositories until about `entries_max` entries are left; all of
     /// it can be read again.
     pub fn shrink(&mut self, entries_max: usize) {

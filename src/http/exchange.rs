@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::time::{Instant, SystemTime};
 
 use rustix::net::SendFlags;
@@ -12,8 +13,9 @@ use crate::oci::Response;
 
 /// A body that is this small, and unread, is taken in so that its connection can go on.
 const SKIP_SIZE_MAX: u64 = 64 << 10;
-/// The most bytes of a file that one call sends, so that no disk read is too long.
-const SEND_SIZE_MAX: u64 = 1 << 20;
+/// What is read from a file at a time. Through a buffer of this size a file goes out faster than
+/// sendfile(2) sends it, page by page.
+const BUFFER_SIZE: u64 = 512 << 10;
 
 /// A request and the way back to its client.
 pub struct Exchange<'c> {
@@ -130,15 +132,15 @@ impl<'c> Exchange<'c> {
             let sent = rustix::net::send(self.socket, rest, SendFlags::MORE)?;
             rest = &rest[sent..];
         }
-        let mut offset = at;
+        let mut buffer = vec![0; length.min(BUFFER_SIZE) as usize];
         while self.written < length {
-            let count = (length - self.written).min(SEND_SIZE_MAX) as usize;
-            match rustix::fs::sendfile(self.socket, file, Some(&mut offset), count) {
-                Ok(0) => return Err(io::Error::other("the file is shorter than it was")),
-                Ok(sent) => self.written += sent as u64,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(err) => return Err(err.into()),
+            let wanted = (length - self.written).min(buffer.len() as u64) as usize;
+            let size = file.read_at(&mut buffer[..wanted], at + self.written)?;
+            if size == 0 {
+                return Err(io::Error::other("the file is shorter than it was"));
             }
+            (&mut &*self.socket).write_all(&buffer[..size])?;
+            self.written += size as u64;
         }
         Ok(())
     }

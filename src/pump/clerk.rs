@@ -67,7 +67,11 @@ impl Pump {
                         report(self.answer(ticket, request, question));
                     }
                     Paperwork::Change(repository, change, response) => {
+                        let mark = settling.mark();
                         let written = guarded(|| self.write(&mut settling, &repository, &change));
+                        if written.is_err() {
+                            settling.rewind(&mark);
+                        }
                         batch.push((ticket, repository, change, response, written));
                     }
                 }
@@ -76,7 +80,10 @@ impl Pump {
             }
             let settled = settling.finish();
             for (ticket, repository, change, response, written) in batch {
-                let result = written.and_then(|()| settled.as_ref().map_err(again).copied());
+                let result = written.and_then(|()| match &settled {
+                    Ok(()) => Ok(()),
+                    Err(fault) => Err(again(fault)),
+                });
                 report(Event::Written(ticket, repository, change, response, result));
             }
         }

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use super::{Pump, say};
 use crate::fault::Fault;
@@ -14,6 +16,8 @@ use crate::registry::{Event, Setback, Step, Ticket, Upload};
 
 /// What is read from a socket at a time; a smaller body takes less.
 const BUFFER_SIZE: u64 = 256 << 10;
+/// How much of an upload may be written before it is worth a sync.
+const SYNC_SIZE: usize = 32 << 20;
 
 impl Pump {
     /// Reads a body into an upload session and, with a digest, keeps it as a blob. What came in
@@ -32,7 +36,7 @@ impl Pump {
             self.spool.begin(&upload.repository, &upload.session)?;
         }
         let opened = self.spool.open(&upload.repository, &upload.session)?;
-        let (mut file, length) = opened.ok_or(Refusal::BlobUploadUnknown)?;
+        let (file, length) = opened.ok_or(Refusal::BlobUploadUnknown)?;
         let size = exchange
             .length()
             .unwrap_or(BUFFER_SIZE)
@@ -45,7 +49,7 @@ impl Pump {
         }
         let path = self.spool.path(&upload.repository, &upload.session);
         let on_disk = |err| Fault::disk("write", &path, err);
-        append(exchange, &mut file, upload, &mut buffer, on_disk)?;
+        append(exchange, &file, upload, &mut buffer, on_disk)?;
         if let (Some(chunk), Some((taken, _))) = (chunk, &upload.hashed)
             && *taken != length + chunk.length()
         {
@@ -187,26 +191,77 @@ fn fits(
 /// the file, or nothing at all.
 fn append(
     exchange: &mut Exchange,
-    file: &mut File,
+    mut file: &File,
     upload: &mut Upload,
     buffer: &mut [u8],
     on_disk: impl Fn(io::Error) -> Fault,
 ) -> Result<(), Fault> {
+    let large = exchange
+        .length()
+        .is_none_or(|length| length > SYNC_SIZE as u64);
     let mut body = exchange.body();
-    loop {
-        let size = match body.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(size) => size,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(Fault::client(err)),
+    thread::scope(|scope| {
+        let mut syncs = large.then(|| SyncsAhead::start(scope, file));
+        let received = loop {
+            let size = match body.read(buffer) {
+                Ok(0) => break Ok(()),
+                Ok(size) => size,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(err) => break Err(Fault::client(err)),
+            };
+            if let Err(err) = file.write_all(&buffer[..size]) {
+                upload.hashed = None;
+                break Err(on_disk(err));
+            }
+            if let Some((hashed, hasher)) = &mut upload.hashed {
+                hasher.update(&buffer[..size]);
+                *hashed += size as u64;
+            }
+            if let Some(syncs) = &mut syncs {
+                syncs.grown(size);
+            }
         };
-        if let Err(err) = file.write_all(&buffer[..size]) {
+        if let Some(Err(err)) = syncs.map(SyncsAhead::end) {
             upload.hashed = None;
             return Err(on_disk(err));
         }
-        if let Some((hashed, hasher)) = &mut upload.hashed {
-            hasher.update(&buffer[..size]);
-            *hashed += size as u64;
+        received
+    })
+}
+
+/// Syncs a file now and then, beside those who write to it: the disk is then busy while the
+/// client sends, and not only after it.
+struct SyncsAhead<'s> {
+    unsynced: usize,
+    due: SyncSender<()>,
+    thread: thread::ScopedJoinHandle<'s, io::Result<()>>,
+}
+
+impl<'s> SyncsAhead<'s> {
+    fn start(scope: &'s thread::Scope<'s, '_>, file: &'s File) -> SyncsAhead<'s> {
+        let (due, waiting) = sync_channel(0);
+        let thread = scope.spawn(move || waiting.iter().try_for_each(|()| file.sync_data()));
+        SyncsAhead {
+            unsynced: 0,
+            due,
+            thread,
         }
+    }
+
+    fn grown(&mut self, size: usize) {
+        self.unsynced += size;
+        // While a sync is under way, the next one can wait for more.
+        if self.unsynced >= SYNC_SIZE && self.due.try_send(()).is_ok() {
+            self.unsynced = 0;
+        }
+    }
+
+    /// Whether all syncs went well: the system tells of a failed one only once, so the last
+    /// sync of the file must not be believed alone.
+    fn end(self) -> io::Result<()> {
+        drop(self.due);
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
     }
 }

@@ -100,7 +100,10 @@ impl Registry {
                 self.take_in(&repository, change);
                 respond(ticket, response)
             }
-            Event::Written(ticket, .., Err(fault)) => fail(ticket, &fault.into()),
+            Event::Written(ticket, repository, _, _, Err(fault)) => {
+                self.catalog.forget(&repository);
+                fail(ticket, &fault.into())
+            }
             Event::Sent(peer) => {
                 self.end_transfer(&peer);
                 Jobs::new()
