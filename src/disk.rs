@@ -91,6 +91,18 @@ impl Root {
         self.ours("tmp")
     }
 
+    /// A new file in the same file system, to be moved to its final name or removed; it is gone
+    /// after the next start.
+    pub fn temporary_file(&self) -> Result<(File, PathBuf), Fault> {
+        let path = self.temporary().join(Uuid::new_v4().to_string());
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path);
+        Ok((file.map_err(|err| Fault::disk("make", &path, err))?, path))
+    }
+
     /// Bytes that can still be written here by anybody but the superuser.
     pub fn free(&self) -> Result<u64, Fault> {
         let found = rustix::fs::statvfs(&self.path)
@@ -182,12 +194,8 @@ impl<'r> Settling<'r> {
 
     /// Writes a small file that will be at its final name, over whatever is there.
     pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-        let temporary = self.root.temporary().join(Uuid::new_v4().to_string());
-        let file = File::create_new(&temporary).and_then(|mut file| {
-            file.write_all(bytes)?;
-            Ok(file)
-        });
-        let file = file.map_err(|err| {
+        let (mut file, temporary) = self.root.temporary_file()?;
+        file.write_all(bytes).map_err(|err| {
             // The fault says what matters; what is left there goes at the next start too.
             let _ = fs::remove_file(&temporary);
             Fault::disk("write", path, err)

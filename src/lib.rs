@@ -25,7 +25,7 @@
 //! | 2 | [`registry`] | decides |
 //! | 2 | [`pump`] | carries |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
-//! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers |
+//! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers, CIDs |
 //! | 1 | [`spool`], [`blobs`] | bytes on their way, bytes at rest |
 //! | 1 | [`estuary`], [`kubo`], [`gateway`] | the outer world |
 //! | 0 | [`oci`], [`cid`] | the specs' words as types |
@@ -62,7 +62,7 @@ use disk::Root;
 use fault::Fault;
 use http::{Common, Connection, Exchange, Listener, Tally};
 use oci::{Refusal, Request, Response};
-use pump::{Clerk, Pump};
+use pump::{Clerk, Network, Pump};
 use registry::{Event, Job, Registry, Ticket};
 
 /// Events that wait to be decided; whoever brings more waits as well.
@@ -147,7 +147,9 @@ impl Server {
 
     /// Answers clients until it is stopped. A fault is one that keeps it from starting.
     pub fn run(self) -> Result<(), Fault> {
-        let pump = Pump::new(&self.root);
+        let network = Network::new(&self.config.storage)?;
+        let gateways = pump::network::gateways(&self.config.storage);
+        let pump = Pump::new(&self.root, network);
         let at_work = Arc::new(());
         let tally = Arc::new(Tally::default());
         let to_inbox = self.to_inbox.clone();
@@ -174,7 +176,9 @@ impl Server {
                 attend_debug(connection, &to_inbox, &pump, metrics.as_deref(), &counts);
             })?;
         }
-        let mut registry = Registry::new(self.config);
+        let mut registry = Registry::new(self.config, gateways);
+        // Whoever is answered is at work; the desk itself keeps one count as well.
+        let nobody = Arc::strong_count(&at_work);
         let start = |job| start(job, &clerk, &pump, &self.to_inbox);
         let started = Instant::now();
         let mut ticks = 0;
@@ -193,27 +197,38 @@ impl Server {
             };
             registry.decide(event).into_iter().for_each(start);
         }
-        // What the clerk has in hand is finished and answered, and nothing new is begun.
-        let farewell = Instant::now();
-        let mut clerk = Some(clerk);
-        while farewell.elapsed() < FAREWELL_MAX {
-            if clerk.take_if(|clerk| clerk.is_idle()).is_some() && Arc::strong_count(&at_work) == 1
-            {
-                break;
-            }
-            let Ok(event) = self.inbox.recv_timeout(Duration::from_millis(5)) else {
-                continue;
-            };
-            for job in registry.decide(event) {
-                if let Job::At(ticket, task) = job {
-                    ticket.hand(task);
-                }
-            }
-        }
+        let is_quiet = || Arc::strong_count(&at_work) == nobody;
+        say_farewell(clerk, &mut registry, &self.inbox, is_quiet);
         if let Some(path) = self.temporary {
             let _ = std::fs::remove_dir_all(path);
         }
         Ok(())
+    }
+}
+
+/// What the clerk has in hand is finished and answered, and nothing new is begun.
+fn say_farewell(
+    clerk: Clerk,
+    registry: &mut Registry,
+    inbox: &Receiver<Event>,
+    is_quiet: impl Fn() -> bool,
+) {
+    let farewell = Instant::now();
+    let mut clerk = clerk;
+    while farewell.elapsed() < FAREWELL_MAX {
+        // The clerk's last reports come before its end.
+        let is_over = clerk.is_idle() && is_quiet();
+        let Ok(event) = inbox.recv_timeout(Duration::from_millis(5)) else {
+            match is_over {
+                true => break,
+                false => continue,
+            }
+        };
+        for job in registry.decide(event) {
+            if let Job::At(ticket, task) = job {
+                ticket.hand(task);
+            }
+        }
     }
 }
 
@@ -329,19 +344,14 @@ fn no_thread(err: std::io::Error) -> Fault {
 
 /// Where a store is on this machine's disk; the second path is to be removed at the end.
 fn root_directory(store: &Store) -> (PathBuf, Option<PathBuf>) {
-    match store {
-        Store::Filesystem { rootdirectory } => (rootdirectory.clone(), None),
-        Store::Estuary(estuary) => (estuary.rootdirectory.clone(), None),
-        Store::Kubo(kubo) => (kubo.rootdirectory.clone(), None),
-        Store::Inmemory => {
-            let memory = Path::new("/dev/shm");
-            let place = if memory.is_dir() {
-                memory.to_owned()
-            } else {
-                std::env::temp_dir()
-            };
-            let path = place.join(format!("lighthouse-{}", uuid::Uuid::new_v4()));
-            (path.clone(), Some(path))
-        }
+    if let Some(path) = store.rootdirectory() {
+        return (path.to_owned(), None);
     }
+    let memory = Path::new("/dev/shm");
+    let place = match memory.is_dir() {
+        true => memory.to_owned(),
+        false => std::env::temp_dir(),
+    };
+    let path = place.join(format!("lighthouse-{}", uuid::Uuid::new_v4()));
+    (path.clone(), Some(path))
 }

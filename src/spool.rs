@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use crate::disk::{self, Root};
 use crate::fault::Fault;
 use crate::oci::Repository;
-use crate::oci::digest::Hasher;
 
 /// The upload sessions of a root directory.
 #[derive(Clone, Debug)]
@@ -80,27 +79,27 @@ impl Spool {
         }
     }
 
-    /// Feeds everything that a session holds to `hasher`, by way of `buffer`.
-    pub fn rehash(
+    /// Shows everything that a session holds to `see`, by way of `buffer`.
+    pub fn reread(
         &self,
         repository: &Repository,
         session: &str,
-        hasher: &mut Hasher,
         buffer: &mut [u8],
+        mut see: impl FnMut(&[u8]),
     ) -> Result<(), Fault> {
         let path = self.path(repository, session);
-        let mut rehash = || {
+        let mut reread = || {
             let mut file = File::open(&path)?;
             loop {
                 match file.read(buffer) {
                     Ok(0) => return Ok(()),
-                    Ok(length) => hasher.update(&buffer[..length]),
+                    Ok(length) => see(&buffer[..length]),
                     Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                     Err(err) => return Err(err),
                 }
             }
         };
-        rehash().map_err(|err| Fault::disk("read", &path, err))
+        reread().map_err(|err| Fault::disk("read", &path, err))
     }
 
     /// Ends a session and drops what it holds.

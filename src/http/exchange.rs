@@ -29,6 +29,7 @@ pub struct Exchange<'c> {
     body_over: bool,
     answered: Option<u16>,
     written: u64,
+    promised: u64,
     broken: bool,
 }
 
@@ -52,6 +53,7 @@ impl<'c> Exchange<'c> {
             body_over,
             answered: None,
             written: 0,
+            promised: 0,
             broken: false,
         }
     }
@@ -100,7 +102,10 @@ impl<'c> Exchange<'c> {
 
     /// Sends an answer.
     pub fn respond(&mut self, response: &Response) -> io::Result<()> {
-        let mut bytes = self.begin(response, response.body.len() as u64);
+        let mut bytes = self.begin(
+            response,
+            response.length.unwrap_or(response.body.len() as u64),
+        );
         if self.has_body(response) {
             bytes.extend_from_slice(&response.body);
             self.written = response.body.len() as u64;
@@ -123,6 +128,22 @@ impl<'c> Exchange<'c> {
         } else {
             self.send_file(&head, file, offset, length)
         };
+        self.watch(sent)
+    }
+
+    /// Begins an answer whose body of `length` bytes is pushed piece by piece. If less is pushed
+    /// in the end, the connection is cut, and the client sees that its body is not whole.
+    pub fn start(&mut self, response: &Response, length: u64) -> io::Result<()> {
+        let head = self.begin(response, length);
+        self.promised = length;
+        let sent = (&mut &*self.socket).write_all(&head);
+        self.watch(sent)
+    }
+
+    /// Sends the next piece of a body that was started.
+    pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = (&mut &*self.socket).write_all(bytes);
+        self.written += bytes.len() as u64;
         self.watch(sent)
     }
 
@@ -170,6 +191,7 @@ impl<'c> Exchange<'c> {
 
     /// Ends the exchange; whether the connection can go on.
     pub fn end(mut self) -> bool {
+        self.broken |= self.written < self.promised;
         self.record();
         let go_on = !self.broken && !self.head.close && self.answered.is_some();
         if self.broken || self.answered.is_none() {

@@ -9,6 +9,7 @@ use std::thread;
 
 use super::{Pump, message_of};
 use crate::catalog::Change;
+use crate::catalog::voyage::Voyage;
 use crate::disk::Settling;
 use crate::fault::Fault;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Request, Response};
@@ -97,7 +98,13 @@ impl Pump {
         change: &Change,
     ) -> Result<(), Fault> {
         if let Change::PutManifest(new) = change {
+            let blob = self.blobs.path(&new.digest);
             self.blobs.write(settling, &new.digest, &new.stored.bytes)?;
+            if let Some(voyage) = &new.voyage
+                && Voyage::read(&blob)?.is_none()
+            {
+                voyage.settle(settling, &blob)?;
+            }
         }
         self.ledger.change(settling, repository, change)
     }
