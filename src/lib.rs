@@ -269,7 +269,8 @@ impl Desk {
                 Request::parse(exchange.method(), exchange.target(), &self.prefix, header)
             };
             let asked = |ticket| Event::Asked(ticket, request);
-            let go_on = put(&mut exchange, &self.to_inbox, &self.pump, asked) && exchange.end();
+            put(&mut exchange, &self.to_inbox, &self.pump, asked);
+            let go_on = exchange.end();
             drop(at_work);
             if !go_on {
                 break;
@@ -278,14 +279,14 @@ impl Desk {
     }
 }
 
-/// Puts an exchange before the registry and carries out its tasks until it is answered; whether
-/// it was.
+/// Puts an exchange before the registry and carries out its tasks until it is answered, or can't
+/// be.
 fn put(
     exchange: &mut Exchange,
     to_inbox: &SyncSender<Event>,
     pump: &Pump,
     event: impl FnOnce(Ticket) -> Event,
-) -> bool {
+) {
     let (desk, tasks) = sync_channel(1);
     let ticket = Ticket::new(pump::peer_of(exchange), exchange.length(), desk);
     let mut report = to_inbox.send(event(ticket));
@@ -297,7 +298,6 @@ fn put(
             report = to_inbox.send(event);
         }
     }
-    exchange.is_answered()
 }
 
 /// Answers on `http.debug.addr`: health, and metrics where they are configured.
@@ -310,16 +310,17 @@ fn attend_debug(
 ) {
     while let Some(mut exchange) = connection.next_exchange() {
         let path = exchange.target().split('?').next().unwrap_or_default();
-        let answered = if path == "/debug/health" {
-            put(&mut exchange, to_inbox, pump, Event::Inspected)
-        } else if metrics == Some(path) {
-            exchange.respond(&Response::metrics(tally.print())).is_ok()
+        if path == "/debug/health" {
+            put(&mut exchange, to_inbox, pump, Event::Inspected);
         } else {
-            exchange
-                .respond(&Response::refusal(&Refusal::NotFound))
-                .is_ok()
-        };
-        if !(answered && exchange.end()) {
+            let response = match metrics == Some(path) {
+                true => Response::metrics(tally.print()),
+                false => Response::refusal(&Refusal::NotFound),
+            };
+            // If it does not get through, the exchange knows.
+            let _ = exchange.respond(&response);
+        }
+        if !exchange.end() {
             break;
         }
     }

@@ -56,8 +56,18 @@ impl Pump {
     }
 
     /// Carries a task out for an exchange, in its own thread; what happened, if the registry has
-    /// to know.
+    /// to know. A task that panics leaves its exchange unanswered.
     pub fn carry(&self, ticket: Ticket, task: Task, exchange: &mut Exchange) -> Option<Event> {
+        let peer = Arc::clone(&ticket.peer);
+        let moves_bytes = matches!(task, Task::Send(..) | Task::Relay(..));
+        let carried = catch_unwind(AssertUnwindSafe(|| self.carry_out(ticket, task, exchange)));
+        carried.unwrap_or_else(|panic| {
+            log::error!("{}", Fault::panicked(message_of(&*panic)));
+            moves_bytes.then_some(Event::Sent(peer))
+        })
+    }
+
+    fn carry_out(&self, ticket: Ticket, task: Task, exchange: &mut Exchange) -> Option<Event> {
         match task {
             Task::Respond(response) => {
                 say(exchange, &response);
