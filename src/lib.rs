@@ -142,7 +142,6 @@ impl Server {
     /// Answers clients until it is stopped. A fault is one that keeps it from starting.
     pub fn run(self) -> Result<(), Fault> {
         let pump = Pump::new(&self.root);
-        let at_work = Arc::new(());
         let tally = Arc::new(Tally::default());
         let to_inbox = self.to_inbox.clone();
         let report = move |event| drop(to_inbox.send(event));
@@ -155,8 +154,9 @@ impl Server {
             to_inbox: self.to_inbox.clone(),
             pump: pump.clone(),
             prefix: self.config.http.prefix.clone(),
-            at_work: Arc::clone(&at_work),
+            at_work: Arc::new(()),
         };
+        let at_work = Arc::downgrade(&desk.at_work);
         listen(self.listener, common(), move |connection| {
             desk.attend(connection)
         })?;
@@ -189,10 +189,10 @@ impl Server {
         }
         // What the clerk has in hand is finished and answered, and nothing new is begun.
         let farewell = Instant::now();
-        let mut clerk = Some(clerk);
+        let mut clerk = clerk;
         while farewell.elapsed() < FAREWELL_MAX {
-            if clerk.take_if(|clerk| clerk.is_idle()).is_some() && Arc::strong_count(&at_work) == 1
-            {
+            // The desk's own is the one that is left when no exchange is under way.
+            if clerk.is_idle() && at_work.strong_count() == 1 {
                 break;
             }
             let Ok(event) = self.inbox.recv_timeout(Duration::from_millis(5)) else {
