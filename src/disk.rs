@@ -25,6 +25,8 @@ const OURS: &str = "lighthouse";
 const ORDERED: [i64; 2] = [0xEF53, 0x5846_5342];
 /// Contents synced side by side.
 const SYNCS_AT_A_TIME: usize = 8;
+/// Contents synced one after the other before it is worth a thread.
+const SYNCS_IN_TURN: usize = 4;
 
 /// A root directory, as registry:2 lays it out, with a place of our own beside.
 #[derive(Clone, Debug)]
@@ -259,7 +261,7 @@ impl<'r> Settling<'r> {
                     .map_err(|err| Fault::disk("sync", path, err))
             })
         };
-        let share = self.unsynced.len().div_ceil(SYNCS_AT_A_TIME).max(1);
+        let share = self.unsynced.len().div_ceil(SYNCS_AT_A_TIME).max(SYNCS_IN_TURN);
         let mut shares = self.unsynced.chunks(share);
         let Some(own) = shares.next() else {
             return Ok(());

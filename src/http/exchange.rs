@@ -173,9 +173,11 @@ impl<'c> Exchange<'c> {
 
     /// Notes that the answer has begun; its head as bytes.
     fn begin(&mut self, response: &Response, length: u64) -> Vec<u8> {
-        let (declared, left) = (self.head.length, self.head.length.unwrap_or(0) - self.taken);
-        let skippable = declared.is_some()
-            && left <= SKIP_SIZE_MAX
+        let left = self
+            .head
+            .length
+            .map(|length| length.saturating_sub(self.taken));
+        let skippable = left.is_some_and(|left| left <= SKIP_SIZE_MAX)
             && self.request.headers().get("Expect").is_none();
         self.head.close |= response.close || !(self.body_over || skippable);
         self.answered = Some(response.status);

@@ -16,7 +16,8 @@ impl Registry {
             Ok(last) => last,
             Err(refusal) => return refuse(ticket, refusal),
         };
-        let count = asked.count.unwrap_or(usize::MAX);
+        let max = self.config.tags_max;
+        let count = asked.count.map_or(max, |count| count.min(max));
         let (tags, more) = page(
             contents
                 .tags

@@ -1,0 +1,36 @@
+//! What journeys share: clients that may misbehave, images to push, and a registry to talk to,
+//! in this process or as the program itself.
+
+pub mod client;
+pub mod hub;
+pub mod image;
+pub mod program;
+pub mod served;
+
+pub use client::{Answer, Ask, Line};
+pub use hub::Hub;
+pub use image::{Blob, Image};
+pub use program::Program;
+pub use served::{Place, Served};
+
+use std::time::{Duration, Instant};
+
+/// How long a journey waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer; for what no event tells of.
+pub fn await_some<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "still waiting for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Says why a journey can't be made on this machine.
+pub fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
