@@ -49,7 +49,10 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if let Some(text) = text(headers, "retry-after") {
         return match text.parse() {
             Ok(secs) => Some(Duration::from_secs(secs)),
-            Err(_) => http_date(text).map(until),
+            Err(_) => {
+                let date = httpdate::parse_http_date(text).ok()?;
+                Some(date.duration_since(now).unwrap_or_default())
+            }
         };
     }
     text(headers, "x-retry-after")?.parse().ok().map(until)
@@ -57,40 +60,6 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
-}
-
-/// The seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that may be sent.
-fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let (_, date) = text.split_once(", ")?;
-    let parts: Vec<&str> = date.split(' ').collect();
-    let [day, month, year, time, "GMT"] = parts[..] else {
-        return None;
-    };
-    let month = MONTHS
-        .find(month)
-        .filter(|at| at % 3 == 0 && month.len() == 3)? as u64
-        / 3;
-    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let clock: Vec<u64> = time
-        .split(':')
-        .filter_map(|part| part.parse().ok())
-        .collect();
-    let [hour, minute, second] = clock[..] else {
-        return None;
-    };
-    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // Days from the first of March of year 0, since the leap day is then the last of a year.
-    let (year, month) = if month < 2 {
-        (year - 1, month + 10)
-    } else {
-        (year, month - 2)
-    };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    // The first of January 1970 is day 719,468 of that count.
-    Some((days.checked_sub(719_468)? * 24 + hour) * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub(super) fn clip(text: &str) -> &str {
 }
 
 /// Hashes bytes as they pass.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Hasher {
     /// On the way to a [`Digest::Sha256`].
     Sha256(Sha256),

@@ -15,6 +15,8 @@ pub enum Refusal {
     BlobUploadInvalid(String),
     /// No such upload session.
     BlobUploadUnknown,
+    /// Another request writes to the same upload session.
+    BlobUploadBusy,
     /// A digest is malformed, or the content does not hash to it.
     DigestInvalid(String),
     /// A manifest refers to blobs or manifests that its repository does not hold.
@@ -72,6 +74,7 @@ impl Refusal {
                 "BLOB_UPLOAD_UNKNOWN",
                 "blob upload unknown to registry",
             ),
+            BlobUploadBusy => (409, "BLOB_UPLOAD_INVALID", "blob upload is being written"),
             DigestInvalid(_) => (
                 400,
                 "DIGEST_INVALID",
@@ -120,6 +123,7 @@ impl Refusal {
                 format!("push these first: {}", missing.join(", "))
             }
             BlobUploadUnknown => "start a new upload with POST".into(),
+            BlobUploadBusy => "wait for the other request, ask GET, and go on from Range".into(),
             BlobUploadInvalid(text)
             | DigestInvalid(text)
             | ManifestInvalid(text)
@@ -140,6 +144,12 @@ impl Refusal {
             HeadTooLarge => "send fewer or shorter headers".into(),
             TooManyRequests(seconds) => format!("try again in {seconds} s"),
         }
+    }
+
+    /// Whether clients run into it as a matter of course: they ask what is here, and learn that
+    /// it is not.
+    pub fn is_routine(&self) -> bool {
+        matches!(self, Refusal::BlobUnknown(_) | Refusal::ManifestUnknown(_))
     }
 
     /// The body of the answer (distribution-spec, "Error codes").

@@ -41,8 +41,6 @@ pub enum Request {
 /// How a client wants to see content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Only the head of the answer (`HEAD`).
-    pub head_only: bool,
     /// Only this part.
     pub range: Option<ByteRange>,
     /// Not if it is still one of these (`If-None-Match`).
@@ -159,7 +157,6 @@ impl Endpoint {
         header: &impl Fn(&'static str) -> Option<&'h str>,
     ) -> Result<Request, Refusal> {
         let wanted = || Wanted {
-            head_only: method == "HEAD",
             range: header("Range").and_then(ByteRange::parse),
             unless: header("If-None-Match").map(str::to_owned),
         };
@@ -332,10 +329,6 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let name: Repository = "a/b".parse().expect("a name");
         let session = "01234567-89ab-cdef-0123-456789abcdef";
-        let wanted = |head_only| Wanted {
-            head_only,
-            ..Wanted::default()
-        };
         for (method, target, expected) in [
             ("GET", "/v2/".to_owned(), Request::Base),
             ("HEAD", "/v2".to_owned(), Request::Base),
@@ -355,12 +348,12 @@ mod tests {
             (
                 "HEAD",
                 format!("/v2/a/b/blobs/{digest}"),
-                Request::GetBlob(name.clone(), digest, wanted(true)),
+                Request::GetBlob(name.clone(), digest, Wanted::default()),
             ),
             (
                 "GET",
                 format!("/v2/a/b/blobs/{}", digest.to_string().replace(':', "%3A")),
-                Request::GetBlob(name.clone(), digest, wanted(false)),
+                Request::GetBlob(name.clone(), digest, Wanted::default()),
             ),
             (
                 "GET",
@@ -368,7 +361,7 @@ mod tests {
                 Request::GetManifest(
                     name.clone(),
                     Reference::Tag("v1".parse().expect("a tag")),
-                    wanted(false),
+                    Wanted::default(),
                 ),
             ),
             (

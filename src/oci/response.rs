@@ -1,6 +1,7 @@
 //! Responses: what the distribution-spec has a registry say to each request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::digest::Digest;
 use super::manifest::{Descriptor, OCI_INDEX};
@@ -16,8 +17,6 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Arc<[u8]>,
-    /// Whether only the head is wanted: the body then gives `Content-Length` and stays here.
-    pub head_only: bool,
     /// Whether the connection can't go on after this answer.
     pub close: bool,
 }
@@ -31,7 +30,6 @@ impl Response {
             status,
             headers: Vec::new(),
             body,
-            head_only: false,
             close: false,
         }
     }
@@ -48,12 +46,6 @@ impl Response {
             body: body.into(),
             ..self.with("Content-Type", content_type)
         }
-    }
-
-    /// Leaves the body out, as an answer to HEAD does.
-    pub fn head_only(mut self, head_only: bool) -> Response {
-        self.head_only = head_only;
-        self
     }
 
     /// This is a registry.
@@ -77,14 +69,14 @@ impl Response {
         }
     }
 
-    /// What broke on our side: its status, and a cause that the client can act on.
-    pub fn fault(status: u16, cause: &str) -> Response {
+    /// What broke on our side: its status, a cause that the client can act on, and when it is
+    /// worth trying again.
+    pub fn fault(status: u16, cause: &str, retry_after: Option<Duration>) -> Response {
         let body = error_json("UNKNOWN", "the registry could not do this", cause).into_bytes();
         let response = Response::new(status).carrying(JSON, body);
-        if status == 503 {
-            response.with("Retry-After", "10")
-        } else {
-            response
+        match retry_after {
+            Some(wait) => response.with("Retry-After", wait.as_secs().max(1).to_string()),
+            None => response,
         }
     }
 
@@ -212,6 +204,11 @@ impl Response {
         Response::new(status).carrying(JSON, (document.to_string() + "\n").into_bytes())
     }
 
+    /// Counts in Prometheus' text format.
+    pub fn metrics(text: String) -> Response {
+        Response::new(200).carrying("text/plain; version=0.0.4", text.into_bytes())
+    }
+
     fn list(names: &serde_json::Value, next: Option<String>) -> Response {
         let response = Response::json(200, names);
         match next {
@@ -252,6 +249,7 @@ mod tests {
                 "BLOB_UPLOAD_INVALID",
             ),
             (Refusal::BlobUploadUnknown, 404, "BLOB_UPLOAD_UNKNOWN"),
+            (Refusal::BlobUploadBusy, 409, "BLOB_UPLOAD_INVALID"),
             (Refusal::DigestInvalid(text()), 400, "DIGEST_INVALID"),
             (
                 Refusal::ManifestBlobUnknown(vec![digest]),

@@ -1,0 +1,68 @@
+# Lighthouse is built, tested and measured from here; `make help` lists how.
+
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BENCH  ?= ../shared/bench
+PEER   ?= docker-registry-2.8
+
+# Installs the Debian packages $(2) where the program $(1) is missing: as root, else it says how.
+need = command -v $(1) >/dev/null || { \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
+	else \
+		echo "$(1) is missing; install it and try again: apt-get install $(2)" >&2; exit 1; \
+	fi; }
+
+.PHONY: all run test clients bench deny clean help tools
+
+all: bin/registry ## Build bin/registry (the default)
+
+# Cargo knows what is stale; the binary is replaced whole, so a running one is never written to.
+.PHONY: bin/registry
+bin/registry: tools
+	$(CARGO) build --release --locked --bin registry
+	@mkdir -p bin
+	@if ! cmp -s $(TARGET)/release/registry $@; then \
+		cp $(TARGET)/release/registry $@.new && mv -f $@.new $@; \
+	fi
+
+run: bin/registry ## Build, then serve config.yml
+	bin/registry serve config.yml
+
+test: tools ## Check the format, lint, and run every test a fresh machine can run
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) test --locked
+
+clients: bin/registry ## Walk docker, podman and skopeo through bin/registry (as root, Debian)
+	tests/clients/run
+
+deny: tools ## Check licenses, duplicates and sources of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --quiet --locked cargo-deny
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
+
+bench: bin/registry ## Hold bin/registry against Debian's docker-registry (BENCH_ARGS=… for a part)
+	@test -f $(BENCH)/compare.py || { \
+		echo "the benchmark is not in $(BENCH); say where: make bench BENCH=…" >&2; exit 1; }
+	@$(call need,docker-registry,docker-registry)
+	@$(call need,wrk,wrk)
+	@bench=$$(mktemp -d) && trap 'rm -rf "$$bench"' EXIT && \
+	cp -r $(BENCH)/. "$$bench" && chmod -R u+w "$$bench" && \
+	sed -i 's|"bin/registry"|"$(CURDIR)/bin/registry"|' "$$bench/peers.toml" && \
+	$(CARGO) build --release --locked --quiet \
+		--manifest-path "$$bench/loadgen/Cargo.toml" --target-dir "$$bench/loadgen/target" && \
+	python3 "$$bench/compare.py" --work "$$bench/stores" $(BENCH_ARGS) lighthouse $(PEER)
+
+clean: ## Remove what was built, and nothing that was pushed
+	$(CARGO) clean
+	rm -rf bin
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A dependency that speaks TLS compiles some C.
+tools:
+	@command -v $(CARGO) >/dev/null || { \
+		echo "cargo is missing; install Rust and try again: https://rustup.rs" >&2; exit 1; }
+	@$(call need,cc,gcc libc6-dev)

@@ -1,0 +1,412 @@
+//! The disk: how bytes get to where a power cut cannot take them.
+//!
+//! Whatever this registry says is done went one way: a temporary file in the same file system,
+//! fsync, rename to its final name, fsync of the folder, and of every folder made for it. So a
+//! final name never holds a part of something. Only what needs no such promise (an upload on its
+//! way) is written otherwise.
+//!
+//! ext4 and XFS keep all changes of names in one log, in order: what is synced last takes with
+//! it all that came before. There one folder is synced, elsewhere each one that changed.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::fs::FlockOperation;
+use uuid::Uuid;
+
+use crate::fault::Fault;
+
+/// The folder under a root directory for what is ours alone; registry:2 never looks there.
+const OURS: &str = "lighthouse";
+/// Types of file systems that make names durable in order: ext2 to ext4, XFS (statfs(2)).
+const ORDERED: [i64; 2] = [0xEF53, 0x5846_5342];
+/// Contents synced side by side.
+const SYNCS_AT_A_TIME: usize = 8;
+
+/// A root directory, as registry:2 lays it out, with a place of our own beside.
+#[derive(Clone, Debug)]
+pub struct Root {
+    path: PathBuf,
+    /// Whether the file system makes names durable in the order they were made.
+    orders_names: bool,
+}
+
+impl Root {
+    /// Opens a root directory, making it if need be; a fault if it can't be written and
+    /// `read_only` is not set.
+    pub fn open(path: &Path, read_only: bool) -> Result<Root, Fault> {
+        let mut root = Root {
+            path: path.to_owned(),
+            orders_names: false,
+        };
+        if read_only {
+            fs::read_dir(path).map_err(|err| Fault::disk("open", path, err))?;
+        } else {
+            make_dirs(&root.tree())?;
+            let temporary = root.temporary();
+            make_dirs(&temporary)?;
+            for left_over in list(&temporary)? {
+                let path = temporary.join(left_over);
+                fs::remove_file(&path).map_err(|err| Fault::disk("remove", &path, err))?;
+            }
+            let found = rustix::fs::statfs(path);
+            let found = found.map_err(|err| Fault::disk("measure", path, err.into()))?;
+            root.orders_names = ORDERED.contains(&found.f_type);
+        }
+        Ok(root)
+    }
+
+    /// Keeps other servers away from this root for as long as what is given lives: two of them
+    /// would not know of each other's changes.
+    pub fn lock(&self) -> Result<File, Fault> {
+        let path = self.ours("lock");
+        let lock = File::create(&path).map_err(|err| Fault::disk("make", &path, err))?;
+        let locked = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        locked.map_err(|_| {
+            let cause = io::Error::other("another server is using this root directory");
+            Fault::disk("lock", &self.path, cause)
+        })?;
+        Ok(lock)
+    }
+
+    /// The root directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// distribution's tree.
+    pub fn tree(&self) -> PathBuf {
+        self.path.join("docker/registry/v2")
+    }
+
+    /// A place of ours under that name.
+    pub fn ours(&self, name: &str) -> PathBuf {
+        self.path.join(OURS).join(name)
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.ours("tmp")
+    }
+
+    /// Bytes that can still be written here by anybody but the superuser.
+    pub fn free(&self) -> Result<u64, Fault> {
+        let found = rustix::fs::statvfs(&self.path)
+            .map_err(|err| Fault::disk("measure", &self.path, err.into()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Visits the folder of every repository, with its name. Names beginning with `_` are not
+    /// repositories but what distribution keeps in them.
+    pub fn walk_repositories(
+        &self,
+        visit: &mut dyn FnMut(&str, &Path) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        walk(&self.tree().join("repositories"), "", visit)
+    }
+
+    /// Writes, syncs and removes a file, to know that the disk works.
+    pub fn probe(&self) -> Result<(), Fault> {
+        let path = self.temporary().join(format!("probe-{}", Uuid::new_v4()));
+        let written = File::create_new(&path).and_then(|mut file| {
+            file.write_all(b"lighthouse")?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        written
+            .and(removed)
+            .map_err(|err| Fault::disk("probe", &path, err))
+    }
+}
+
+fn walk(
+    folder: &Path,
+    name: &str,
+    visit: &mut dyn FnMut(&str, &Path) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut is_repository = false;
+    for entry in list(folder)? {
+        if entry.starts_with('_') {
+            is_repository = true;
+        } else {
+            let below = if name.is_empty() {
+                entry.clone()
+            } else {
+                format!("{name}/{entry}")
+            };
+            walk(&folder.join(entry), &below, visit)?;
+        }
+    }
+    if is_repository {
+        visit(name, folder)
+    } else {
+        Ok(())
+    }
+}
+
+/// Durable changes in the making: nothing shows until [`Settling::finish`], which makes the
+/// contents of all new files durable at once, then gives every file its name, in order, and then
+/// makes the names durable with as few syncs as the file system allows.
+pub struct Settling<'r> {
+    root: &'r Root,
+    unsynced: Vec<(File, PathBuf)>,
+    steps: Vec<Step>,
+}
+
+enum Step {
+    /// A file, whose contents are durable by then, gets its final name.
+    Place(PathBuf, PathBuf),
+    /// A file, or a folder with all that is in it, is no more.
+    Remove(PathBuf),
+    /// All names so far are durable before the next one shows.
+    Fence,
+}
+
+/// How far a [`Settling`] had come.
+pub struct Mark {
+    unsynced: usize,
+    steps: usize,
+}
+
+impl<'r> Settling<'r> {
+    /// No change yet.
+    pub fn new(root: &'r Root) -> Settling<'r> {
+        Settling {
+            root,
+            unsynced: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Writes a small file that will be at its final name, over whatever is there.
+    pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+        let temporary = self.root.temporary().join(Uuid::new_v4().to_string());
+        let file = File::create_new(&temporary).and_then(|mut file| {
+            file.write_all(bytes)?;
+            Ok(file)
+        });
+        let file = file.map_err(|err| {
+            // The fault says what matters; what is left there goes at the next start too.
+            let _ = fs::remove_file(&temporary);
+            Fault::disk("write", path, err)
+        })?;
+        self.unsynced.push((file, temporary.clone()));
+        self.place(&temporary, path);
+        Ok(())
+    }
+
+    /// A file, whose contents are durable, will be at its final name, over whatever is there.
+    pub fn place(&mut self, from: &Path, to: &Path) {
+        self.steps.push(Step::Place(from.to_owned(), to.to_owned()));
+    }
+
+    /// A file, or a folder with all that is in it, will be gone; it need not exist.
+    pub fn remove(&mut self, path: PathBuf) {
+        self.steps.push(Step::Remove(path));
+    }
+
+    /// What comes after will not be durable before what came so far.
+    pub fn fence(&mut self) {
+        if !self.root.orders_names {
+            self.steps.push(Step::Fence);
+        }
+    }
+
+    /// How far it has come.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            unsynced: self.unsynced.len(),
+            steps: self.steps.len(),
+        }
+    }
+
+    /// Takes back all that came after a mark.
+    pub fn rewind(&mut self, mark: &Mark) {
+        self.steps.truncate(mark.steps);
+        for (_, temporary) in self.unsynced.drain(mark.unsynced..) {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+
+    /// Makes every change, durably and in order. After a fault some may have been made.
+    pub fn finish(mut self) -> Result<(), Fault> {
+        let finished = self.sync_contents().and_then(|()| self.take_steps());
+        if finished.is_err() {
+            self.rewind(&Mark {
+                unsynced: 0,
+                steps: 0,
+            });
+        }
+        finished
+    }
+
+    /// Syncs new files side by side: the file system then needs one commit for many of them.
+    fn sync_contents(&self) -> Result<(), Fault> {
+        let sync = |files: &[(File, PathBuf)]| {
+            let mut files = files.iter();
+            files.try_for_each(|(file, path)| {
+                file.sync_all()
+                    .map_err(|err| Fault::disk("sync", path, err))
+            })
+        };
+        let share = self.unsynced.len().div_ceil(SYNCS_AT_A_TIME).max(1);
+        let mut shares = self.unsynced.chunks(share);
+        let Some(own) = shares.next() else {
+            return Ok(());
+        };
+        thread::scope(|scope| {
+            let sync = &sync;
+            let others: Vec<_> = shares
+                .map(|share| scope.spawn(move || sync(share)))
+                .collect();
+            let panicked = |_| Err(Fault::panicked("a sync panicked"));
+            let others = others
+                .into_iter()
+                .map(|other| other.join().unwrap_or_else(panicked));
+            std::iter::once(sync(own)).chain(others).collect()
+        })
+    }
+
+    fn take_steps(&self) -> Result<(), Fault> {
+        let mut folders = Folders::new(self.root.orders_names);
+        for step in &self.steps {
+            match step {
+                Step::Place(from, to) => {
+                    let folder = parent(to);
+                    for made in make_missing(folder)? {
+                        folders.changed(parent(&made));
+                    }
+                    fs::rename(from, to).map_err(|err| Fault::disk("rename to", to, err))?;
+                    folders.changed(folder);
+                }
+                Step::Remove(path) => {
+                    if remove(path)? {
+                        folders.changed(parent(path));
+                    }
+                }
+                Step::Fence => folders.sync()?,
+            }
+        }
+        folders.sync()
+    }
+}
+
+/// The folders whose names changed since they were last synced.
+struct Folders {
+    orders_names: bool,
+    changed: BTreeSet<PathBuf>,
+}
+
+impl Folders {
+    fn new(orders_names: bool) -> Folders {
+        Folders {
+            orders_names,
+            changed: BTreeSet::new(),
+        }
+    }
+
+    fn changed(&mut self, folder: &Path) {
+        if self.orders_names {
+            // The sync of the last one takes all the others along.
+            self.changed.clear();
+        }
+        self.changed.insert(folder.to_owned());
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        // The deepest first: a folder is there for good only once the names above it are.
+        while let Some(folder) = self.changed.pop_last() {
+            sync_dir(&folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Drops a file, or a folder with all that is in it, without waiting for the disk; nobody is
+/// promised that it stays away through a power cut.
+pub fn discard(path: &Path) -> Result<(), Fault> {
+    remove(path).map(drop)
+}
+
+/// Makes a folder and those above it, durably.
+pub fn make_dirs(folder: &Path) -> Result<(), Fault> {
+    make_missing(folder)?
+        .iter()
+        .try_for_each(|made| sync_dir(parent(made)))
+}
+
+/// Makes a folder and those above it; which ones were missing.
+fn make_missing(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    match fs::create_dir(folder) {
+        Ok(()) => Ok(vec![folder.to_owned()]),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(Vec::new()),
+        Err(err) if is_missing(&err) && folder.parent().is_some() => {
+            let mut made = make_missing(parent(folder))?;
+            made.extend(make_missing(folder)?);
+            Ok(made)
+        }
+        Err(err) => Err(Fault::disk("make the folder", folder, err)),
+    }
+}
+
+/// Removes a file, or a folder with all that is in it; whether there was one.
+fn remove(path: &Path) -> Result<bool, Fault> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(err) => Err(err),
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        Err(err) if is_missing(&err) => Ok(false),
+        Err(err) => Err(Fault::disk("remove", path, err)),
+    }
+}
+
+/// Makes the names in a folder durable.
+fn sync_dir(folder: &Path) -> Result<(), Fault> {
+    match File::open(folder).and_then(|dir| dir.sync_all()) {
+        // A folder removed since has no names to keep.
+        Err(err) if !is_missing(&err) => Err(Fault::disk("sync", folder, err)),
+        _ => Ok(()),
+    }
+}
+
+/// The names in a folder, in no order; none if there is no such folder.
+pub fn list(folder: &Path) -> Result<Vec<String>, Fault> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(err) if is_missing(&err) => return Ok(Vec::new()),
+        Err(err) => return Err(Fault::disk("list", folder, err)),
+    };
+    let name = |entry: io::Result<fs::DirEntry>| match entry {
+        // A name that is not UTF-8 is nobody's: neither ours nor registry:2's.
+        Ok(entry) => entry.file_name().into_string().ok().map(Ok),
+        Err(err) => Some(Err(Fault::disk("list", folder, err))),
+    };
+    entries.filter_map(name).collect()
+}
+
+/// The bytes of a small file; None if there is none.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Fault> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(err) if is_missing(&err) => Ok(None),
+        Err(err) => Err(Fault::disk("read", path, err)),
+    }
+}
+
+/// Whether an error says that there is no such file.
+pub fn is_missing(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn parent(path: &Path) -> &Path {
+    // Only "/" and "" have none, and neither is ever a place in a root directory.
+    path.parent().unwrap_or(path)
+}

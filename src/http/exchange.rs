@@ -1,0 +1,280 @@
+//! One exchange: a request that is owed its answer.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::time::{Instant, SystemTime};
+
+use rustix::net::SendFlags;
+use socket2::Socket;
+
+use super::connection::{Common, Head, linger};
+use crate::oci::Response;
+
+/// A body that is this small, and unread, is taken in so that its connection can go on.
+const SKIP_SIZE_MAX: u64 = 64 << 10;
+/// What is read from a file at a time. Through a buffer of this size a file goes out faster than
+/// sendfile(2) sends it, page by page.
+const BUFFER_SIZE: u64 = 512 << 10;
+
+/// A request and the way back to its client.
+pub struct Exchange<'c> {
+    request: tiny_http::Request,
+    head: Head,
+    socket: &'c Socket,
+    peer: &'c str,
+    common: &'c Common,
+    started: Instant,
+    taken: u64,
+    body_over: bool,
+    answered: Option<u16>,
+    written: u64,
+    broken: bool,
+}
+
+impl<'c> Exchange<'c> {
+    pub(super) fn new(
+        request: tiny_http::Request,
+        head: Head,
+        socket: &'c Socket,
+        peer: &'c str,
+        common: &'c Common,
+    ) -> Exchange<'c> {
+        let body_over = !head.chunked && head.length.unwrap_or(0) == 0;
+        Exchange {
+            request,
+            head,
+            socket,
+            peer,
+            common,
+            started: Instant::now(),
+            taken: 0,
+            body_over,
+            answered: None,
+            written: 0,
+            broken: false,
+        }
+    }
+
+    /// The method, as the client wrote it.
+    pub fn method(&self) -> &str {
+        self.request.method().as_str()
+    }
+
+    /// The target: path and query, as the client wrote them.
+    pub fn target(&self) -> &str {
+        self.request.url()
+    }
+
+    /// The value of a header.
+    pub fn header(&self, name: &'static str) -> Option<&str> {
+        self.request
+            .headers()
+            .get(name)
+            .map(|header| header.as_str())
+    }
+
+    /// The client's IP address, or `unix`.
+    pub fn peer(&self) -> &str {
+        self.peer
+    }
+
+    /// Bytes of the body, if the client declared them; 0 if there is none.
+    pub fn length(&self) -> Option<u64> {
+        if self.head.chunked {
+            None
+        } else {
+            Some(self.head.length.unwrap_or(0))
+        }
+    }
+
+    /// The body, to be read.
+    pub fn body(&mut self) -> Body<'_, 'c> {
+        Body(self)
+    }
+
+    /// Whether the answer was sent, or begun.
+    pub fn is_answered(&self) -> bool {
+        self.answered.is_some()
+    }
+
+    /// Sends an answer.
+    pub fn respond(&mut self, response: &Response) -> io::Result<()> {
+        let mut bytes = self.begin(response, response.body.len() as u64);
+        if self.has_body(response) {
+            bytes.extend_from_slice(&response.body);
+            self.written = response.body.len() as u64;
+        }
+        let sent = (&mut &*self.socket).write_all(&bytes);
+        self.watch(sent)
+    }
+
+    /// Sends an answer whose body is `length` bytes of a file from `offset` on.
+    pub fn send(
+        &mut self,
+        response: &Response,
+        file: &File,
+        offset: u64,
+        length: u64,
+    ) -> io::Result<()> {
+        let head = self.begin(response, length);
+        let sent = if length == 0 || !self.has_body(response) {
+            (&mut &*self.socket).write_all(&head)
+        } else {
+            self.send_file(&head, file, offset, length)
+        };
+        self.watch(sent)
+    }
+
+    fn send_file(&mut self, head: &[u8], file: &File, at: u64, length: u64) -> io::Result<()> {
+        let mut rest = head;
+        while !rest.is_empty() {
+            let sent = rustix::net::send(self.socket, rest, SendFlags::MORE)?;
+            rest = &rest[sent..];
+        }
+        let mut buffer = vec![0; length.min(BUFFER_SIZE) as usize];
+        while self.written < length {
+            let wanted = (length - self.written).min(buffer.len() as u64) as usize;
+            let size = file.read_at(&mut buffer[..wanted], at + self.written)?;
+            if size == 0 {
+                return Err(io::Error::other("the file is shorter than it was"));
+            }
+            (&mut &*self.socket).write_all(&buffer[..size])?;
+            self.written += size as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether a body follows the head of an answer: not to HEAD, whatever the status.
+    fn has_body(&self, response: &Response) -> bool {
+        self.method() != "HEAD" && has_length(response.status)
+    }
+
+    /// Notes that the answer has begun; its head as bytes.
+    fn begin(&mut self, response: &Response, length: u64) -> Vec<u8> {
+        let (declared, left) = (self.head.length, self.head.length.unwrap_or(0) - self.taken);
+        let skippable = declared.is_some()
+            && left <= SKIP_SIZE_MAX
+            && self.request.headers().get("Expect").is_none();
+        self.head.close |= response.close || !(self.body_over || skippable);
+        self.answered = Some(response.status);
+        print_head(response, &self.common.headers, length, self.head.close)
+    }
+
+    /// An answer that did not get through ends the connection: the next one would be read as
+    /// its rest.
+    fn watch(&mut self, sent: io::Result<()>) -> io::Result<()> {
+        self.broken |= sent.is_err();
+        sent
+    }
+
+    /// Ends the exchange; whether the connection can go on.
+    pub fn end(mut self) -> bool {
+        self.record();
+        let go_on = !self.broken && !self.head.close && self.answered.is_some();
+        if self.broken || self.answered.is_none() {
+            let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        } else if !go_on && !self.body_over {
+            let socket = self.socket;
+            let mut body = self.body();
+            linger(socket, |buffer| body.read(buffer));
+        }
+        // The library takes in what is left of a short body, and must not answer by itself.
+        drop(self.request.into_writer());
+        go_on
+    }
+
+    fn record(&self) {
+        let status = self.answered.unwrap_or(0);
+        let spent = self.started.elapsed();
+        self.common
+            .tally
+            .count(self.method(), status, spent, self.taken, self.written);
+        if log::log_enabled!(target: "access", log::Level::Info) {
+            let broken = if self.broken {
+                " (the connection broke)"
+            } else {
+                ""
+            };
+            log::info!(
+                target: "access",
+                "http.request.method" = self.method(),
+                "http.request.uri" = self.target(),
+                "http.request.remoteaddr" = self.peer,
+                "http.request.useragent" = self.header("User-Agent").unwrap_or_default(),
+                "http.request.bytes" = self.taken,
+                "http.response.status" = status,
+                "http.response.written" = self.written,
+                "http.response.duration" = format!("{:.3}ms", spent.as_secs_f64() * 1e3);
+                "response completed{broken}"
+            );
+        }
+    }
+}
+
+/// The body of a request, as it arrives.
+pub struct Body<'e, 'c>(&'e mut Exchange<'c>);
+
+impl Read for Body<'_, '_> {
+    /// Reads on. A body that ends before its declared length, or in the middle of a chunk, is an
+    /// error and not an end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let exchange = &mut *self.0;
+        if exchange.body_over || buffer.is_empty() {
+            return Ok(0);
+        }
+        let size = exchange.request.as_reader().read(buffer)?;
+        exchange.taken += size as u64;
+        let missing = exchange
+            .head
+            .length
+            .is_some_and(|length| exchange.taken < length);
+        if size == 0 && missing {
+            let declared = exchange.head.length.unwrap_or_default();
+            let cause = format!("{} of {declared} bytes came", exchange.taken);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, cause));
+        }
+        exchange.body_over = size == 0 || exchange.head.length == Some(exchange.taken);
+        Ok(size)
+    }
+}
+
+/// Statuses whose answers have neither a body nor a length (RFC 9110, section 8.6).
+fn has_length(status: u16) -> bool {
+    status != 204 && status != 304
+}
+
+/// The head of an answer whose body has `length` bytes, with room for a small body.
+pub(super) fn print_head(
+    response: &Response,
+    common: &[(String, String)],
+    length: u64,
+    close: bool,
+) -> Vec<u8> {
+    let mut head = Vec::with_capacity(1024 + response.body.len());
+    let status = tiny_http::StatusCode(response.status);
+    let reason = status.default_reason_phrase();
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    // Writing to memory can't fail.
+    let _ = write!(
+        head,
+        "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n",
+        response.status
+    );
+    let _ = write!(head, "Docker-Distribution-Api-Version: registry/2.0\r\n");
+    for (name, value) in common {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    for (name, value) in &response.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    if has_length(response.status) {
+        let _ = write!(head, "Content-Length: {length}\r\n");
+    }
+    head.extend_from_slice(if close {
+        b"Connection: close\r\n\r\n"
+    } else {
+        b"\r\n"
+    });
+    head
+}

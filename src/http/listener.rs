@@ -1,0 +1,231 @@
+//! Accepting connections, for as long as the process lives.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+use tiny_http::{Server, SslContextWrap};
+
+use super::connection::{Common, Connection};
+use super::socket::Finder;
+
+/// How long a connection may be silent, in either direction.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long sent bytes may stay unacknowledged.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(120);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// The most connections at a time, where the system allows so many descriptors.
+const CONNECTIONS_MAX: u64 = 1024;
+/// Descriptors that a connection takes: two of the library, one of ours, one for a file.
+const DESCRIPTORS_EACH: u64 = 4;
+/// Descriptors kept for everything else.
+const DESCRIPTORS_KEPT: u64 = 64;
+/// A connection's thread: no frame in it is large, and only pages in use count.
+const STACK_SIZE: usize = 256 << 10;
+
+/// A socket that listens, over TCP or in the file system.
+pub struct Listener {
+    listener: tiny_http::Listener,
+    finder: Finder,
+    address: String,
+}
+
+impl Listener {
+    /// Listens on a TCP address such as `:5005`, which is every address of the machine, or
+    /// `127.0.0.1:0`, which is any free port.
+    pub fn tcp(address: &str) -> io::Result<Listener> {
+        let addresses = if let Some(port) = address.strip_prefix(':') {
+            let port = port
+                .parse()
+                .map_err(|_| io::Error::other("the port is not a number"))?;
+            vec![
+                SocketAddr::from(([0u16; 8], port)),
+                SocketAddr::from(([0u8; 4], port)),
+            ]
+        } else {
+            address.to_socket_addrs()?.collect()
+        };
+        let mut failed = io::Error::other("the name has no address");
+        for address in addresses {
+            match bind(address) {
+                Ok(socket) => return Listener::new(socket),
+                Err(err) => failed = err,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Listens on a socket in the file system; one that a dead server left is replaced.
+    pub fn unix(path: &Path) -> io::Result<Listener> {
+        let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+            std::fs::remove_file(path)?;
+        }
+        let socket = Socket::from(UnixListener::bind(path)?);
+        set_time_outs(&socket)?;
+        Listener::new(socket)
+    }
+
+    fn new(socket: Socket) -> io::Result<Listener> {
+        let finder = Finder::new(&socket)?;
+        let local = socket.local_addr()?;
+        let address = match (local.as_socket(), local.as_pathname()) {
+            (Some(address), _) => address.to_string(),
+            (None, path) => path.unwrap_or(Path::new("")).display().to_string(),
+        };
+        let listener = match local.as_socket() {
+            Some(_) => tiny_http::Listener::Tcp(socket.into()),
+            None => tiny_http::Listener::Unix(socket.into()),
+        };
+        Ok(Listener {
+            listener,
+            finder,
+            address,
+        })
+    }
+
+    /// Where it listens: `[::]:5005`, or a path.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Accepts connections for ever and calls `serve` for each, in a thread of its own.
+    pub fn run(self, common: Common, serve: impl Fn(Connection) + Send + Sync + 'static) {
+        let plain = SslContextWrap::build_ssl_capabilities(None);
+        // Without a certificate there is nothing in it that could fail.
+        let Ok(plain) = plain else { return };
+        let (serve, common) = (Arc::new(serve), Arc::new(common));
+        let places = Places::new(connections_max());
+        loop {
+            let place = places.take();
+            match self.accept(&plain, &common) {
+                Ok(Some(connection)) => {
+                    let serve = Arc::clone(&serve);
+                    let work = move || {
+                        serve(connection);
+                        drop(place);
+                    };
+                    let thread = thread::Builder::new().stack_size(STACK_SIZE).spawn(work);
+                    if let Err(err) = thread {
+                        log::error!("no thread for a connection: {err}");
+                    }
+                }
+                Ok(None) => {}
+                Err(err) => {
+                    log::error!("accept on {}: {err}; going on", self.address);
+                    // Out of descriptors or memory: whatever holds them needs a moment.
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        plain: &SslContextWrap,
+        common: &Arc<Common>,
+    ) -> io::Result<Option<Connection>> {
+        // The listening socket has a time-out for its connections to inherit: wait here instead.
+        poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], None)?;
+        let likely = self.finder.next_number()?;
+        let accepted = catch_unwind(AssertUnwindSafe(|| {
+            Server::accept_connection(&self.listener, plain)
+        }));
+        // The library unwraps what can fail when descriptors run out.
+        let accepted = accepted.map_err(|_| io::Error::other("no descriptor is left"))?;
+        match accepted {
+            Ok(Some(requests)) => {
+                let socket = self.finder.find(likely)?;
+                let requests = Box::new(requests.map(Result::ok));
+                Ok(Some(Connection::new(requests, socket, Arc::clone(common))))
+            }
+            Ok(None) => Ok(None),
+            // The client was gone before we came.
+            Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => Ok(None),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    set_time_outs(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Options that accepted connections inherit.
+fn set_time_outs(socket: &Socket) -> io::Result<()> {
+    socket.set_read_timeout(Some(SILENCE_MAX))?;
+    socket.set_write_timeout(Some(SILENCE_MAX))
+}
+
+/// As many connections as there are descriptors for, once the soft limit is raised.
+fn connections_max() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What can't be raised is then what there is.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = descriptors.saturating_sub(DESCRIPTORS_KEPT) / DESCRIPTORS_EACH;
+    room.clamp(1, CONNECTIONS_MAX)
+}
+
+/// Places for connections: whoever takes one gives it back when dropped.
+struct Places {
+    give_back: Sender<()>,
+    free: Receiver<()>,
+}
+
+struct Place(Sender<()>);
+
+impl Places {
+    fn new(count: u64) -> Places {
+        let (give_back, free) = channel();
+        let places = Places { give_back, free };
+        (0..count).for_each(|_| drop(Place(places.give_back.clone())));
+        places
+    }
+
+    /// Waits for a free place.
+    fn take(&self) -> Place {
+        // There is always a sender: the one in `self`.
+        let _ = self.free.recv();
+        Place(self.give_back.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Nobody counts places after the listener is gone.
+        let _ = self.0.send(());
+    }
+}

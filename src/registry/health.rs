@@ -1,0 +1,126 @@
+//! Health: what `/debug/health` says, and what the log says when it changes (distribution's
+//! `health` configuration).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Errand, Job, Jobs, Probe};
+use crate::config::{self, Check};
+use crate::oci::Response;
+
+/// The configured checks, and how they went lately.
+#[derive(Debug)]
+pub(super) struct Health(Vec<Checked>);
+
+#[derive(Debug)]
+struct Checked {
+    probe: Probe,
+    check: Check,
+    /// When it was last begun; a check that has not ended is not begun again.
+    begun_at: Option<Duration>,
+    is_running: bool,
+    failures: u32,
+    cause: String,
+}
+
+impl Health {
+    /// The checks of the configuration, none of them made yet.
+    pub fn new(health: &config::Health) -> Health {
+        let disk = health
+            .storage_driver
+            .iter()
+            .map(|check| (Probe::Disk, *check));
+        let file = health
+            .file
+            .iter()
+            .map(|file| (Probe::File(file.clone()), file.check));
+        let http = health
+            .http
+            .iter()
+            .map(|http| (Probe::Http(http.clone()), http.check));
+        let tcp = health
+            .tcp
+            .iter()
+            .map(|tcp| (Probe::Tcp(tcp.clone()), tcp.check));
+        let all = disk
+            .chain(file)
+            .chain(http)
+            .chain(tcp)
+            .map(|(probe, check)| Checked {
+                probe,
+                check,
+                begun_at: None,
+                is_running: false,
+                failures: 0,
+                cause: String::new(),
+            });
+        Health(all.collect())
+    }
+
+    /// The checks that are due.
+    pub fn due(&mut self, now: Duration) -> Jobs {
+        let is_due = |checked: &&mut Checked| {
+            let waited = checked
+                .begun_at
+                .map(|begun_at| now.saturating_sub(begun_at));
+            !checked.is_running && waited.is_none_or(|waited| waited >= checked.check.interval)
+        };
+        let begin = |checked: &mut Checked| {
+            checked.begun_at = Some(now);
+            checked.is_running = true;
+            Job::Errand(Errand::Check(checked.probe.clone()))
+        };
+        self.0.iter_mut().filter(is_due).map(begin).collect()
+    }
+
+    /// Takes in how a check went.
+    pub fn take_in(&mut self, probe: &Probe, result: Result<(), String>) {
+        let Some(checked) = self.0.iter_mut().find(|checked| checked.probe == *probe) else {
+            return;
+        };
+        checked.is_running = false;
+        let failed_before = checked.has_failed();
+        match result {
+            Ok(()) => checked.failures = 0,
+            Err(cause) => {
+                checked.failures = checked.failures.saturating_add(1);
+                checked.cause = cause;
+            }
+        }
+        match (failed_before, checked.has_failed()) {
+            (false, true) => log::error!(
+                "health check of {} fails: {}",
+                checked.name(),
+                checked.cause
+            ),
+            (true, false) => log::info!("health check of {} succeeds again", checked.name()),
+            _ => {}
+        }
+    }
+
+    /// 200 and an empty object while all is well, else 503 and the cause of each failure.
+    pub fn report(&self) -> Response {
+        let failed = self.0.iter().filter(|checked| checked.has_failed());
+        let causes: BTreeMap<String, &str> = failed
+            .map(|checked| (checked.name(), checked.cause.as_str()))
+            .collect();
+        let status = if causes.is_empty() { 200 } else { 503 };
+        Response::json(status, &serde_json::json!(causes))
+    }
+}
+
+impl Checked {
+    fn has_failed(&self) -> bool {
+        self.failures > 0 && self.failures >= self.check.threshold
+    }
+
+    /// What distribution calls it.
+    fn name(&self) -> String {
+        match &self.probe {
+            Probe::Disk => "storagedriver".into(),
+            Probe::File(file) => file.file.display().to_string(),
+            Probe::Http(http) => http.uri.clone(),
+            Probe::Tcp(tcp) => tcp.addr.clone(),
+        }
+    }
+}
