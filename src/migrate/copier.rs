@@ -253,3 +253,121 @@ impl Trip {
         digest().or_else(tag).zip(tag().or_else(digest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Algorithm, Manifest};
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(Algorithm::Sha256, text.as_bytes())
+    }
+
+    fn descriptor(text: &str) -> Descriptor {
+        let text = format!(r#"{{"digest":"{}","size":1}}"#, digest(text));
+        serde_json::from_str(&text).expect("a descriptor")
+    }
+
+    fn image(blob: &str) -> Document {
+        let (config, layer) = (digest("config"), digest(blob));
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"digest":"{config}","size":2}},
+            "layers":[{{"digest":"{layer}","size":3}},{{"digest":"{layer}","size":3}}]}}"#
+        );
+        let manifest = Manifest::parse(text.as_bytes(), Some(crate::oci::manifest::OCI_MANIFEST));
+        Document {
+            bytes: text.as_bytes().into(),
+            digest: digest(&text),
+            manifest: manifest.expect("an image").into(),
+        }
+    }
+
+    fn copier(image: &str) -> Copier {
+        let trip = Trip {
+            source: Source::parse(image).expect("a name"),
+            to: "a".parse().expect("a name"),
+            known: HashMap::new(),
+            beside: None,
+        };
+        let plan = Plan {
+            referrers: true,
+            jobs: 1,
+            ..Plan::default()
+        };
+        Copier::new(plan, vec![trip])
+    }
+
+    /// Plays the wire until nothing is left to do, and returns the tasks in their order.
+    fn play(copier: &mut Copier, answer: impl Fn(&Task) -> Outcome) -> Vec<String> {
+        let mut done = Vec::new();
+        let mut jobs = copier.decide(Event::Tick, NOW);
+        while let Some(job) = jobs.pop() {
+            let text = format!("{:?}", job.task);
+            done.push(text.split([' ', '(']).next().unwrap_or_default().to_owned());
+            assert!(done.len() < 100, "it goes on and on: {done:?}");
+            let outcome = answer(&job.task);
+            jobs = copier.decide(Event::Ended(Box::new((job, Ok(outcome)))), NOW);
+        }
+        assert!(copier.is_done());
+        done
+    }
+
+    fn listed(tags: &str) -> Outcome {
+        Outcome::Listed(tags.split(' ').map(|tag| tag.parse().expect(tag)).collect())
+    }
+
+    #[test]
+    fn tags_of_one_manifest_cost_one_pull_and_each_blob_travels_once() {
+        let mut copier = copier("quay.io/a/b");
+        let document = image("layer");
+        let digest = document.digest;
+        let done = play(&mut copier, |task| match task {
+            Task::List => listed("2 1"),
+            Task::Resolve { .. } => Outcome::Resolved {
+                digest,
+                there: None,
+                quota: None,
+            },
+            Task::Look(_) => Outcome::Absent,
+            Task::Fetch(_) => Outcome::Fetched(document.clone(), None),
+            Task::Copy(..) => Outcome::Brought(super::super::blob::Arrival::Copied),
+            Task::Referrers(_) => Outcome::NoReferrers,
+            Task::Put(..) | Task::Tag { .. } | Task::Refer(..) => Outcome::Done,
+        });
+        let expected = "List Resolve Look Fetch Copy Copy Put Referrers Resolve Tag";
+        assert_eq!(done.join(" "), expected);
+        assert_eq!(
+            (copier.tally.copied, copier.tally.blobs, copier.tally.pulls),
+            (2, 2, 1)
+        );
+    }
+
+    #[test]
+    fn referrers_that_refer_to_each_other_fail_and_do_not_hang() {
+        let mut copier = copier("quay.io/a/b:1");
+        let (one, two) = (descriptor("one"), descriptor("two"));
+        play(&mut copier, |task| match task {
+            Task::List => listed("1"),
+            Task::Resolve { .. } => {
+                let digest = one.digest;
+                Outcome::Resolved {
+                    digest,
+                    there: Some(digest),
+                    quota: None,
+                }
+            }
+            Task::Look(_) => Outcome::Present(None),
+            Task::Referrers(subject) => {
+                let other = if *subject == one.digest { &two } else { &one };
+                Outcome::Referred {
+                    all: vec![other.clone()],
+                    unlisted: Vec::new(),
+                }
+            }
+            task => panic!("{task:?} is not needed"),
+        });
+        assert_eq!((copier.tally.failed, copier.tally.settled()), (1, 1));
+    }
+}

@@ -94,7 +94,7 @@ impl Seed {
         let config = json!({
             "architecture": platform.0, "os": "linux", "variant": platform.1,
             "created": "2024-01-01T00:00:00Z",
-            "config": { "Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "Labels": { "version": version } },
+            "config": { "Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "Labels": { "v": version } },
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let mut config = self.blob(config.to_string().into_bytes());
@@ -151,6 +151,7 @@ impl Seed {
         let document = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": kind,
             "config": config, "layers": [layer], "subject": subject,
+            "annotations": { "note": text },
         });
         let mut descriptor = self.manifest(OCI_MANIFEST, &document);
         descriptor["artifactType"] = json!(kind);

@@ -31,7 +31,8 @@ fn tags_are_chosen_by_glob_and_version() {
     let hub = hub(&seed, false);
     let target = world.registry("target", "");
     let run = world.migrate(&format!(
-        "{}/org/app {} --strip-registry --prefix some/where --include 3.* --exclude *-r? --latest 3",
+        "{}/org/app {} --strip-registry --prefix some/where --include 3.* --exclude *-r? \
+         --latest 3",
         hub.registry, target.host
     ));
     run.expect_success();
@@ -110,45 +111,77 @@ fn platforms_are_chosen() {
     );
 }
 
+/// An image with a signature that is itself signed, and tags as cosign sets them: one for the
+/// image, one for another.
+struct Signed {
+    seed: Seed,
+    image: Value,
+    signature: Value,
+    counter: Value,
+}
+
+impl Signed {
+    fn new() -> Signed {
+        let mut seed = Seed::default();
+        let layer = seed.blob(b"a layer".to_vec());
+        let image = seed.image(&[layer], ("amd64", None), "1", false);
+        seed.tag("1", digest_of(&image));
+        let kind = "application/vnd.example.signature";
+        let signature = seed.artifact(kind, &image, "signed");
+        let counter = seed.artifact(kind, &signature, "counter-signed");
+        let cosign_layer = seed.blob(b"a signature".to_vec());
+        let cosign = digest_of(&seed.image(&[cosign_layer], ("", None), "sig", false));
+        for subject in [digest_of(&image).hex(), "0".repeat(64)] {
+            seed.tag(&format!("sha256-{subject}.sig"), cosign);
+        }
+        Signed {
+            seed,
+            image,
+            signature,
+            counter,
+        }
+    }
+
+    /// The tag that cosign sets.
+    fn cosign(&self) -> String {
+        fallback(&self.image) + ".sig"
+    }
+}
+
+/// The tag that lists the referrers of a manifest where there is no API for it.
+fn fallback(subject: &Value) -> String {
+    format!("sha256-{}", digest_of(subject).hex())
+}
+
 /// Signatures come along, however they are attached: listed by the source, under the tag that the
 /// spec falls back to, or under cosign's tags.
 #[test]
 fn signatures_come_along() {
     let Some(world) = World::new() else { return };
-    let mut seed = Seed::default();
-    let layer = seed.blob(b"a layer".to_vec());
-    let image = seed.image(&[layer], ("amd64", None), "1", false);
-    let digest = digest_of(&image);
-    seed.tag("1", digest);
-    let signature = seed.artifact("application/vnd.example.signature", &image, "signed");
-    let counter = seed.artifact(
-        "application/vnd.example.signature",
-        &signature,
-        "counter-signed",
-    );
-    let cosign_layer = seed.blob(b"a signature".to_vec());
-    let cosign = seed.image(&[cosign_layer], ("", None), "sig", false);
-    seed.tag(&format!("sha256-{}.sig", digest.hex()), digest_of(&cosign));
-    seed.tag(
-        &format!("sha256-{}.sig", "0".repeat(64)),
-        digest_of(&cosign),
-    );
-
-    let hub = hub(&seed, true);
+    let signed = Signed::new();
+    let Signed {
+        seed,
+        image,
+        signature,
+        counter,
+    } = &signed;
+    let hub = hub(seed, true);
     let target = world.registry("target", "");
-    let arguments = format!(
-        "{}/org/app:1 {} --strip-registry",
-        hub.registry, target.host
-    );
-    world.migrate(&arguments).expect_success();
+    let arguments = |from: &str, to: &str| format!("{from}/org/app:1 {to} --strip-registry");
+    world
+        .migrate(&arguments(&hub.registry, &target.host))
+        .expect_success();
     // Those of other images stay where they are.
-    let fallback = |subject: &Value| format!("sha256-{}", digest_of(subject).hex());
-    let mut expected = vec!["1".into(), format!("sha256-{}.sig", digest.hex())];
-    expected.extend([fallback(&image), fallback(&signature)]);
+    let mut expected = [
+        "1".into(),
+        signed.cosign(),
+        fallback(image),
+        fallback(signature),
+    ];
     expected.sort();
     assert_eq!(tags(&target, "org/app"), expected);
     // docker-registry can't list referrers, so the index for that is written by the client.
-    for (subject, referrer) in [(&image, &signature), (&signature, &counter)] {
+    for (subject, referrer) in [(image, signature), (signature, counter)] {
         let (status, kind, body) = target.get(&format!("org/app/manifests/{}", fallback(subject)));
         assert_eq!((status, kind.as_str()), (200, OCI_INDEX));
         let index: Value = serde_json::from_slice(&body).expect("JSON");
@@ -158,7 +191,7 @@ fn signatures_come_along() {
         assert!(status == 200 && bytes == *seed.manifests[&digest].1);
     }
     hub.take_counts();
-    let again = world.migrate(&arguments);
+    let again = world.migrate(&arguments(&hub.registry, &target.host));
     assert!(
         again.summary().contains("0 copied, 2 were there; 0 B"),
         "{}",
@@ -169,20 +202,37 @@ fn signatures_come_along() {
 
     // From a registry that only has the tags to one that only has the tags.
     let other = world.registry("other", "");
-    let run = world.migrate(&format!(
-        "{}/org/app:1 {} --strip-registry",
-        target.host, other.host
-    ));
-    run.expect_success();
+    world
+        .migrate(&arguments(&target.host, &other.host))
+        .expect_success();
     assert_eq!(tags(&other, "org/app"), expected);
 
     let bare = world.registry("bare", "");
-    let run = world.migrate(&format!(
-        "{}/org/app:1 {} --strip-registry --no-referrers",
-        hub.registry, bare.host
-    ));
-    run.expect_success();
+    let without = arguments(&hub.registry, &bare.host) + " --no-referrers";
+    world.migrate(&without).expect_success();
     assert_eq!(tags(&bare, "org/app"), ["1"]);
+}
+
+/// A registry of ours lists them by itself; and from there, nothing is lost either.
+#[test]
+fn signatures_are_listed_by_a_registry_of_ours() {
+    let Some(world) = World::new() else { return };
+    let signed = Signed::new();
+    let hub = hub(&signed.seed, true);
+    let (ours, onward) = (world.lighthouse("ours"), world.lighthouse("onward"));
+    for (from, to) in [(&hub.registry, &ours), (&ours.host, &onward)] {
+        let run = world.migrate(&format!("{from}/org/app:1 {} --strip-registry", to.host));
+        run.expect_success();
+        assert_eq!(tags(to, "org/app"), ["1".to_owned(), signed.cosign()]);
+        for (subject, referrer) in [
+            (&signed.image, &signed.signature),
+            (&signed.signature, &signed.counter),
+        ] {
+            let (_, _, body) = to.get(&format!("org/app/referrers/{}", digest_of(subject)));
+            let index: Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(index["manifests"], json!([referrer]));
+        }
+    }
 }
 
 /// Layers that two repositories share travel once; and within one registry, not at all.

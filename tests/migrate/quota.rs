@@ -121,6 +121,23 @@ fn nothing_is_asked_for_twice() {
     assert_eq!(summary["blobs"], seed.blobs.len());
 }
 
+/// The destination that this is for.
+#[test]
+fn alpine_arrives_in_a_registry_of_ours() {
+    let Some(world) = World::new() else { return };
+    let (hub, seed) = hub(3, None);
+    let target = world.lighthouse("target");
+    let arguments = format!("--mirror docker.io={} alpine {}", hub.registry, target.host);
+    world.migrate(&arguments).expect_success();
+    target.expect_whole("alpine", &seed);
+    hub.take_counts();
+    let again = world.migrate(&arguments);
+    again.expect_success();
+    assert!(again.summary().contains("0 copied"), "{}", again.summary());
+    let counts = hub.take_counts();
+    assert_eq!((counts.pulls, counts.blobs), (0, 0));
+}
+
 /// A dry run moves nothing, says what there is to do, and spares the quota.
 #[test]
 fn a_dry_run_tells_and_touches_nothing() {

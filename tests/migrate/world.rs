@@ -28,7 +28,7 @@ pub struct Run {
     pub peak: u64,
 }
 
-/// Debian's docker-registry, until it is dropped.
+/// Debian's docker-registry, or ours, until it is dropped.
 pub struct Registry {
     child: Child,
     /// Where it is, as `host:port`.
@@ -64,10 +64,19 @@ impl World {
         path
     }
 
-    /// A registry with a store of that name; `more` is added to its configuration.
+    /// A docker-registry with a store of that name; `more` is added to its configuration.
     pub fn registry(&self, name: &str, more: &str) -> Registry {
+        self.serve("docker-registry", name, more)
+    }
+
+    /// A registry of ours, with a store of that name.
+    pub fn lighthouse(&self, name: &str) -> Registry {
+        self.serve(env!("CARGO_BIN_EXE_registry"), name, "")
+    }
+
+    fn serve(&self, program: &str, name: &str, more: &str) -> Registry {
         let store = self.path(name);
-        // Another process may take a free port before docker-registry does: then another one.
+        // Another process may take a free port before the registry does: then another one.
         for _ in 0..10 {
             let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
             let host = free.expect("a free port").to_string();
@@ -78,7 +87,7 @@ impl World {
                 store.display()
             );
             let config = self.write(&format!("{name}.yml"), &config);
-            let mut child = Command::new("docker-registry")
+            let mut child = Command::new(program)
                 .arg("serve")
                 .arg(config)
                 .stdout(Stdio::null())
@@ -91,7 +100,7 @@ impl World {
                 }
             }
         }
-        panic!("docker-registry does not start; see {name}.yml")
+        panic!("{program} does not start with {name}.yml")
     }
 
     /// The program with these arguments, not started yet.
