@@ -24,6 +24,7 @@
 //! | 3 | this file | wires listener, inbox, registry and pump, and runs the loop |
 //! | 2 | [`registry`] | decides |
 //! | 2 | [`pump`] | carries |
+//! | 2 | [`migrate`] | the other program of the house: copies images from another registry |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
 //! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers, CIDs |
 //! | 1 | [`spool`], [`blobs`] | bytes on their way, bytes at rest |
@@ -44,6 +45,7 @@ pub mod gateway;
 pub mod http;
 pub mod kubo;
 pub mod logbook;
+pub mod migrate;
 pub mod oci;
 pub mod outward;
 pub mod pump;
