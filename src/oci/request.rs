@@ -351,7 +351,14 @@ mod tests {
             (
                 "HEAD",
                 format!("/v2/a/b/blobs/{digest}"),
-                Request::GetBlob(name.clone(), digest, Wanted::default()),
+                Request::GetBlob(
+                    name.clone(),
+                    digest,
+                    Wanted {
+                        head_only: true,
+                        ..Wanted::default()
+                    },
+                ),
             ),
             (
                 "GET",
