@@ -11,7 +11,6 @@ use crate::oci::{Algorithm, Digest};
 /// The blobs of a root directory.
 #[derive(Clone, Debug)]
 pub struct Blobs {
-    root: Root,
     folder: PathBuf,
 }
 
@@ -19,7 +18,6 @@ impl Blobs {
     /// The blobs under that root.
     pub fn new(root: &Root) -> Blobs {
         Blobs {
-            root: root.clone(),
             folder: root.tree().join("blobs"),
         }
     }
@@ -70,12 +68,10 @@ impl Blobs {
         }
     }
 
-    /// Keeps a file, whose bytes are synced and hash to `digest`, durably under that name. What
-    /// is there is replaced, which heals what a bad disk did to it.
-    pub fn keep(&self, from: &Path, digest: &Digest) -> Result<(), Fault> {
-        let mut settling = Settling::new(&self.root);
-        settling.place(from, &self.path(digest))?;
-        settling.finish()
+    /// Moves a file, whose bytes are synced and hash to `digest`, to that name, with whatever
+    /// else is settling.
+    pub fn place(&self, settling: &mut Settling, from: &Path, digest: &Digest) {
+        settling.place(from, &self.path(digest));
     }
 
     /// Writes a small blob, with whatever else is settling.

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use regex_lite::Regex;
@@ -186,6 +186,52 @@ pub enum Store {
     Estuary(Estuary),
     /// `storage.kubo`: a directory on this machine whose blobs travel through an IPFS node.
     Kubo(Kubo),
+}
+
+/// What a store that travels says of it, whatever the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Travels {
+    /// The most blobs under way at a time.
+    pub maxthreads: usize,
+    /// When a push is answered.
+    pub acknowledge: Acknowledge,
+    /// Bytes of local copies to keep once they are pinned; `None` keeps all.
+    pub cache_size: Option<u64>,
+}
+
+impl Store {
+    /// How blobs travel from here; `None` if they stay on this disk.
+    pub fn network(&self) -> Option<Travels> {
+        match self {
+            Store::Filesystem { .. } | Store::Inmemory => None,
+            Store::Estuary(Estuary {
+                maxthreads,
+                acknowledge,
+                cache_size,
+                ..
+            })
+            | Store::Kubo(Kubo {
+                maxthreads,
+                acknowledge,
+                cache_size,
+                ..
+            }) => Some(Travels {
+                maxthreads: *maxthreads,
+                acknowledge: *acknowledge,
+                cache_size: *cache_size,
+            }),
+        }
+    }
+
+    /// Where it is on this machine's disk; `None` if that is nobody's business.
+    pub fn rootdirectory(&self) -> Option<&Path> {
+        match self {
+            Store::Filesystem { rootdirectory } => Some(rootdirectory),
+            Store::Estuary(estuary) => Some(&estuary.rootdirectory),
+            Store::Kubo(kubo) => Some(&kubo.rootdirectory),
+            Store::Inmemory => None,
+        }
+    }
 }
 
 impl Default for Store {

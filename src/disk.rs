@@ -4,31 +4,45 @@
 //! fsync, rename to its final name, fsync of the folder, and of every folder made for it. So a
 //! final name never holds a part of something. Only what needs no such promise (an upload on its
 //! way) is written otherwise.
+//!
+//! ext4 and XFS keep all changes of names in one log, in order: what is synced last takes with
+//! it all that came before. There one folder is synced, elsewhere each one that changed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
+use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use crate::fault::Fault;
 
 /// The folder under a root directory for what is ours alone; registry:2 never looks there.
 const OURS: &str = "lighthouse";
+/// Types of file systems that make names durable in order: ext2 to ext4, XFS (statfs(2)).
+const ORDERED: [i64; 2] = [0xEF53, 0x5846_5342];
+/// Contents synced side by side.
+const SYNCS_AT_A_TIME: usize = 8;
+/// Contents synced one after the other before it is worth a thread.
+const SYNCS_IN_TURN: usize = 4;
 
 /// A root directory, as registry:2 lays it out, with a place of our own beside.
 #[derive(Clone, Debug)]
 pub struct Root {
     path: PathBuf,
+    /// Whether the file system makes names durable in the order they were made.
+    orders_names: bool,
 }
 
 impl Root {
     /// Opens a root directory, making it if need be; a fault if it can't be written and
     /// `read_only` is not set.
     pub fn open(path: &Path, read_only: bool) -> Result<Root, Fault> {
-        let root = Root {
+        let mut root = Root {
             path: path.to_owned(),
+            orders_names: false,
         };
         if read_only {
             fs::read_dir(path).map_err(|err| Fault::disk("open", path, err))?;
@@ -40,8 +54,24 @@ impl Root {
                 let path = temporary.join(left_over);
                 fs::remove_file(&path).map_err(|err| Fault::disk("remove", &path, err))?;
             }
+            let found = rustix::fs::statfs(path);
+            let found = found.map_err(|err| Fault::disk("measure", path, err.into()))?;
+            root.orders_names = ORDERED.contains(&found.f_type);
         }
         Ok(root)
+    }
+
+    /// Keeps other servers away from this root for as long as what is given lives: two of them
+    /// would not know of each other's changes.
+    pub fn lock(&self) -> Result<File, Fault> {
+        let path = self.ours("lock");
+        let lock = File::create(&path).map_err(|err| Fault::disk("make", &path, err))?;
+        let locked = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        locked.map_err(|_| {
+            let cause = io::Error::other("another server is using this root directory");
+            Fault::disk("lock", &self.path, cause)
+        })?;
+        Ok(lock)
     }
 
     /// The root directory itself.
@@ -63,6 +93,18 @@ impl Root {
         self.ours("tmp")
     }
 
+    /// A new file in the same file system, to be moved to its final name or removed; it is gone
+    /// after the next start.
+    pub fn temporary_file(&self) -> Result<(File, PathBuf), Fault> {
+        let path = self.temporary().join(Uuid::new_v4().to_string());
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path);
+        Ok((file.map_err(|err| Fault::disk("make", &path, err))?, path))
+    }
+
     /// Bytes that can still be written here by anybody but the superuser.
     pub fn free(&self) -> Result<u64, Fault> {
         let found = rustix::fs::statvfs(&self.path)
@@ -82,10 +124,14 @@ impl Root {
     /// Writes, syncs and removes a file, to know that the disk works.
     pub fn probe(&self) -> Result<(), Fault> {
         let path = self.temporary().join(format!("probe-{}", Uuid::new_v4()));
-        let written = write_synced(&path, b"lighthouse");
+        let written = File::create_new(&path).and_then(|mut file| {
+            file.write_all(b"lighthouse")?;
+            file.sync_all()
+        });
         let removed = fs::remove_file(&path);
-        written?;
-        removed.map_err(|err| Fault::disk("remove", &path, err))
+        written
+            .and(removed)
+            .map_err(|err| Fault::disk("probe", &path, err))
     }
 }
 
@@ -114,11 +160,28 @@ fn walk(
     }
 }
 
-/// Durable changes in the making: files go to their final names one by one, and `finish` makes
-/// all the names durable with one sync of each folder.
+/// Durable changes in the making: nothing shows until [`Settling::finish`], which makes the
+/// contents of all new files durable at once, then gives every file its name, in order, and then
+/// makes the names durable with as few syncs as the file system allows.
 pub struct Settling<'r> {
     root: &'r Root,
-    folders: BTreeSet<PathBuf>,
+    unsynced: Vec<(File, PathBuf)>,
+    steps: Vec<Step>,
+}
+
+enum Step {
+    /// A file, whose contents are durable by then, gets its final name.
+    Place(PathBuf, PathBuf),
+    /// A file, or a folder with all that is in it, is no more.
+    Remove(PathBuf),
+    /// All names so far are durable before the next one shows.
+    Fence,
+}
+
+/// How far a [`Settling`] had come.
+pub struct Mark {
+    unsynced: usize,
+    steps: usize,
 }
 
 impl<'r> Settling<'r> {
@@ -126,76 +189,159 @@ impl<'r> Settling<'r> {
     pub fn new(root: &'r Root) -> Settling<'r> {
         Settling {
             root,
-            folders: BTreeSet::new(),
+            unsynced: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
-    /// Writes a small file and puts it at its final name, over whatever is there.
+    /// Writes a small file that will be at its final name, over whatever is there.
     pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-        let temporary = self.root.temporary().join(Uuid::new_v4().to_string());
-        let placed = write_synced(&temporary, bytes).and_then(|()| self.place(&temporary, path));
-        if placed.is_err() {
-            // The fault says what matters; what is left here is removed at the next start too.
+        let (mut file, temporary) = self.root.temporary_file()?;
+        file.write_all(bytes).map_err(|err| {
+            // The fault says what matters; what is left there goes at the next start too.
             let _ = fs::remove_file(&temporary);
-        }
-        placed
-    }
-
-    /// Moves a file, whose bytes are synced, to its final name, over whatever is there.
-    pub fn place(&mut self, from: &Path, to: &Path) -> Result<(), Fault> {
-        let folder = parent(to);
-        self.make_dirs(folder)?;
-        fs::rename(from, to).map_err(|err| Fault::disk("rename to", to, err))?;
-        self.folders.insert(folder.to_owned());
+            Fault::disk("write", path, err)
+        })?;
+        self.unsynced.push((file, temporary.clone()));
+        self.place(&temporary, path);
         Ok(())
     }
 
-    /// Removes a file; it is no fault if there is none.
-    pub fn remove(&mut self, path: &Path) -> Result<(), Fault> {
-        match fs::remove_file(path) {
-            Ok(()) => {
-                self.folders.insert(parent(path).to_owned());
-                Ok(())
-            }
-            Err(err) if is_missing(&err) => Ok(()),
-            Err(err) => Err(Fault::disk("remove", path, err)),
+    /// A file, whose contents are durable, will be at its final name, over whatever is there.
+    pub fn place(&mut self, from: &Path, to: &Path) {
+        self.steps.push(Step::Place(from.to_owned(), to.to_owned()));
+    }
+
+    /// A file, or a folder with all that is in it, will be gone; it need not exist.
+    pub fn remove(&mut self, path: PathBuf) {
+        self.steps.push(Step::Remove(path));
+    }
+
+    /// What comes after will not be durable before what came so far.
+    pub fn fence(&mut self) {
+        if !self.root.orders_names {
+            self.steps.push(Step::Fence);
         }
     }
 
-    /// Removes a folder with all that is in it; it is no fault if there is none.
-    pub fn remove_tree(&mut self, path: &Path) -> Result<(), Fault> {
-        match fs::remove_dir_all(path) {
-            Ok(()) => {
-                self.folders.insert(parent(path).to_owned());
-                Ok(())
-            }
-            Err(err) if is_missing(&err) => Ok(()),
-            Err(err) => Err(Fault::disk("remove", path, err)),
+    /// How far it has come.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            unsynced: self.unsynced.len(),
+            steps: self.steps.len(),
         }
     }
 
-    /// Makes every change so far durable, so that what follows may rely on it.
-    pub fn flush(&mut self) -> Result<(), Fault> {
-        // The deepest first: a folder is durable only once the names above it are, so nobody can
-        // be told so before the last sync is done.
-        while let Some(folder) = self.folders.pop_last() {
+    /// Takes back all that came after a mark.
+    pub fn rewind(&mut self, mark: &Mark) {
+        self.steps.truncate(mark.steps);
+        for (_, temporary) in self.unsynced.drain(mark.unsynced..) {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+
+    /// Makes every change, durably and in order. After a fault some may have been made.
+    pub fn finish(mut self) -> Result<(), Fault> {
+        let finished = self.sync_contents().and_then(|()| self.take_steps());
+        if finished.is_err() {
+            self.rewind(&Mark {
+                unsynced: 0,
+                steps: 0,
+            });
+        }
+        finished
+    }
+
+    /// Syncs new files side by side: the file system then needs one commit for many of them.
+    fn sync_contents(&self) -> Result<(), Fault> {
+        let sync = |files: &[(File, PathBuf)]| {
+            let mut files = files.iter();
+            files.try_for_each(|(file, path)| {
+                file.sync_all()
+                    .map_err(|err| Fault::disk("sync", path, err))
+            })
+        };
+        let share = self
+            .unsynced
+            .len()
+            .div_ceil(SYNCS_AT_A_TIME)
+            .max(SYNCS_IN_TURN);
+        let mut shares = self.unsynced.chunks(share);
+        let Some(own) = shares.next() else {
+            return Ok(());
+        };
+        thread::scope(|scope| {
+            let sync = &sync;
+            let others: Vec<_> = shares
+                .map(|share| scope.spawn(move || sync(share)))
+                .collect();
+            let panicked = |_| Err(Fault::panicked("a sync panicked"));
+            let others = others
+                .into_iter()
+                .map(|other| other.join().unwrap_or_else(panicked));
+            std::iter::once(sync(own)).chain(others).collect()
+        })
+    }
+
+    fn take_steps(&self) -> Result<(), Fault> {
+        let mut folders = Folders::new(self.root.orders_names);
+        for step in &self.steps {
+            match step {
+                Step::Place(from, to) => {
+                    let folder = parent(to);
+                    for made in make_missing(folder)? {
+                        folders.changed(parent(&made));
+                    }
+                    fs::rename(from, to).map_err(|err| Fault::disk("rename to", to, err))?;
+                    folders.changed(folder);
+                }
+                Step::Remove(path) => {
+                    if remove(path)? {
+                        folders.changed(parent(path));
+                    }
+                }
+                Step::Fence => folders.sync()?,
+            }
+        }
+        folders.sync()
+    }
+}
+
+/// The folders whose names changed since they were last synced.
+struct Folders {
+    orders_names: bool,
+    changed: BTreeSet<PathBuf>,
+}
+
+impl Folders {
+    fn new(orders_names: bool) -> Folders {
+        Folders {
+            orders_names,
+            changed: BTreeSet::new(),
+        }
+    }
+
+    fn changed(&mut self, folder: &Path) {
+        if self.orders_names {
+            // The sync of the last one takes all the others along.
+            self.changed.clear();
+        }
+        self.changed.insert(folder.to_owned());
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        // The deepest first: a folder is there for good only once the names above it are.
+        while let Some(folder) = self.changed.pop_last() {
             sync_dir(&folder)?;
         }
         Ok(())
     }
+}
 
-    /// Makes every change durable.
-    pub fn finish(mut self) -> Result<(), Fault> {
-        self.flush()
-    }
-
-    fn make_dirs(&mut self, folder: &Path) -> Result<(), Fault> {
-        for made in make_missing(folder)? {
-            self.folders.insert(parent(&made).to_owned());
-            self.folders.insert(made);
-        }
-        Ok(())
-    }
+/// Drops a file, or a folder with all that is in it, without waiting for the disk; nobody is
+/// promised that it stays away through a power cut.
+pub fn discard(path: &Path) -> Result<(), Fault> {
+    remove(path).map(drop)
 }
 
 /// Makes a folder and those above it, durably.
@@ -219,13 +365,18 @@ fn make_missing(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+/// Removes a file, or a folder with all that is in it; whether there was one.
+fn remove(path: &Path) -> Result<bool, Fault> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(err) => Err(err),
     };
-    write().map_err(|err| Fault::disk("write", path, err))
+    match removed {
+        Ok(()) => Ok(true),
+        Err(err) if is_missing(&err) => Ok(false),
+        Err(err) => Err(Fault::disk("remove", path, err)),
+    }
 }
 
 /// Makes the names in a folder durable.

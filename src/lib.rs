@@ -24,8 +24,9 @@
 //! | 3 | this file | wires listener, inbox, registry and pump, and runs the loop |
 //! | 2 | [`registry`] | decides |
 //! | 2 | [`pump`] | carries |
+//! | 2 | [`migrate`] | the other program of the house: copies images from another registry |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
-//! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers |
+//! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers, CIDs |
 //! | 1 | [`spool`], [`blobs`] | bytes on their way, bytes at rest |
 //! | 1 | [`estuary`], [`kubo`], [`gateway`] | the outer world |
 //! | 0 | [`oci`], [`cid`] | the specs' words as types |
@@ -44,12 +45,14 @@ pub mod gateway;
 pub mod http;
 pub mod kubo;
 pub mod logbook;
+pub mod migrate;
 pub mod oci;
 pub mod outward;
 pub mod pump;
 pub mod registry;
 pub mod spool;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -61,7 +64,7 @@ use disk::Root;
 use fault::Fault;
 use http::{Common, Connection, Exchange, Listener, Tally};
 use oci::{Refusal, Request, Response};
-use pump::{Clerk, Pump};
+use pump::{Clerk, Network, Pump};
 use registry::{Event, Job, Registry, Ticket};
 
 /// Events that wait to be decided; whoever brings more waits as well.
@@ -75,6 +78,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 pub struct Server {
     config: Config,
     root: Root,
+    _lock: Option<File>,
     temporary: Option<PathBuf>,
     listener: Listener,
     debug: Option<Listener>,
@@ -99,6 +103,9 @@ impl Server {
     pub fn open(config: Config) -> Result<Server, Fault> {
         let (path, temporary) = root_directory(&config.storage.store);
         let root = Root::open(&path, config.storage.read_only)?;
+        let _lock = (!config.storage.read_only)
+            .then(|| root.lock())
+            .transpose()?;
         let listener = match config.http.net {
             Net::Tcp => Listener::tcp(&config.http.addr),
             Net::Unix => Listener::unix(Path::new(&config.http.addr)),
@@ -116,6 +123,7 @@ impl Server {
         Ok(Server {
             config,
             root,
+            _lock,
             temporary,
             listener,
             debug,
@@ -141,7 +149,10 @@ impl Server {
 
     /// Answers clients until it is stopped. A fault is one that keeps it from starting.
     pub fn run(self) -> Result<(), Fault> {
-        let pump = Pump::new(&self.root);
+        let network = Network::new(&self.config.storage)?;
+        let gateways = pump::network::gateways(&self.config.storage);
+        let pump = Pump::new(&self.root, network);
+        let at_work = Arc::new(());
         let tally = Arc::new(Tally::default());
         let to_inbox = self.to_inbox.clone();
         let report = move |event| drop(to_inbox.send(event));
@@ -154,9 +165,8 @@ impl Server {
             to_inbox: self.to_inbox.clone(),
             pump: pump.clone(),
             prefix: self.config.http.prefix.clone(),
-            at_work: Arc::new(()),
+            at_work: Arc::clone(&at_work),
         };
-        let at_work = Arc::downgrade(&desk.at_work);
         listen(self.listener, common(), move |connection| {
             desk.attend(connection)
         })?;
@@ -168,7 +178,9 @@ impl Server {
                 attend_debug(connection, &to_inbox, &pump, metrics.as_deref(), &counts);
             })?;
         }
-        let mut registry = Registry::new(self.config);
+        let mut registry = Registry::new(self.config, gateways);
+        // Whoever is answered is at work; the desk itself keeps one count as well.
+        let nobody = Arc::strong_count(&at_work);
         let start = |job| start(job, &clerk, &pump, &self.to_inbox);
         let started = Instant::now();
         let mut ticks = 0;
@@ -187,27 +199,38 @@ impl Server {
             };
             registry.decide(event).into_iter().for_each(start);
         }
-        // What the clerk has in hand is finished and answered, and nothing new is begun.
-        let farewell = Instant::now();
-        let mut clerk = clerk;
-        while farewell.elapsed() < FAREWELL_MAX {
-            // The desk's own is the one that is left when no exchange is under way.
-            if clerk.is_idle() && at_work.strong_count() == 1 {
-                break;
-            }
-            let Ok(event) = self.inbox.recv_timeout(Duration::from_millis(5)) else {
-                continue;
-            };
-            for job in registry.decide(event) {
-                if let Job::At(ticket, task) = job {
-                    ticket.hand(task);
-                }
-            }
-        }
+        let is_quiet = || Arc::strong_count(&at_work) == nobody;
+        say_farewell(clerk, &mut registry, &self.inbox, is_quiet);
         if let Some(path) = self.temporary {
             let _ = std::fs::remove_dir_all(path);
         }
         Ok(())
+    }
+}
+
+/// What the clerk has in hand is finished and answered, and nothing new is begun.
+fn say_farewell(
+    clerk: Clerk,
+    registry: &mut Registry,
+    inbox: &Receiver<Event>,
+    is_quiet: impl Fn() -> bool,
+) {
+    let farewell = Instant::now();
+    let mut clerk = clerk;
+    while farewell.elapsed() < FAREWELL_MAX {
+        // The clerk's last reports come before its end.
+        let is_over = clerk.is_idle() && is_quiet();
+        let Ok(event) = inbox.recv_timeout(Duration::from_millis(5)) else {
+            match is_over {
+                true => break,
+                false => continue,
+            }
+        };
+        for job in registry.decide(event) {
+            if let Job::At(ticket, task) = job {
+                ticket.hand(task);
+            }
+        }
     }
 }
 
@@ -248,7 +271,8 @@ impl Desk {
                 Request::parse(exchange.method(), exchange.target(), &self.prefix, header)
             };
             let asked = |ticket| Event::Asked(ticket, request);
-            let go_on = put(&mut exchange, &self.to_inbox, &self.pump, asked) && exchange.end();
+            put(&mut exchange, &self.to_inbox, &self.pump, asked);
+            let go_on = exchange.end();
             drop(at_work);
             if !go_on {
                 break;
@@ -257,14 +281,14 @@ impl Desk {
     }
 }
 
-/// Puts an exchange before the registry and carries out its tasks until it is answered; whether
-/// it was.
+/// Puts an exchange before the registry and carries out its tasks until it is answered, or can't
+/// be.
 fn put(
     exchange: &mut Exchange,
     to_inbox: &SyncSender<Event>,
     pump: &Pump,
     event: impl FnOnce(Ticket) -> Event,
-) -> bool {
+) {
     let (desk, tasks) = sync_channel(1);
     let ticket = Ticket::new(pump::peer_of(exchange), exchange.length(), desk);
     let mut report = to_inbox.send(event(ticket));
@@ -276,7 +300,6 @@ fn put(
             report = to_inbox.send(event);
         }
     }
-    exchange.is_answered()
 }
 
 /// Answers on `http.debug.addr`: health, and metrics where they are configured.
@@ -289,16 +312,17 @@ fn attend_debug(
 ) {
     while let Some(mut exchange) = connection.next_exchange() {
         let path = exchange.target().split('?').next().unwrap_or_default();
-        let answered = if path == "/debug/health" {
-            put(&mut exchange, to_inbox, pump, Event::Inspected)
-        } else if metrics == Some(path) {
-            exchange.respond(&Response::metrics(tally.print())).is_ok()
+        if path == "/debug/health" {
+            put(&mut exchange, to_inbox, pump, Event::Inspected);
         } else {
-            exchange
-                .respond(&Response::refusal(&Refusal::NotFound))
-                .is_ok()
-        };
-        if !(answered && exchange.end()) {
+            let response = match metrics == Some(path) {
+                true => Response::metrics(tally.print()),
+                false => Response::refusal(&Refusal::NotFound),
+            };
+            // If it does not get through, the exchange knows.
+            let _ = exchange.respond(&response);
+        }
+        if !exchange.end() {
             break;
         }
     }
@@ -323,19 +347,14 @@ fn no_thread(err: std::io::Error) -> Fault {
 
 /// Where a store is on this machine's disk; the second path is to be removed at the end.
 fn root_directory(store: &Store) -> (PathBuf, Option<PathBuf>) {
-    match store {
-        Store::Filesystem { rootdirectory } => (rootdirectory.clone(), None),
-        Store::Estuary(estuary) => (estuary.rootdirectory.clone(), None),
-        Store::Kubo(kubo) => (kubo.rootdirectory.clone(), None),
-        Store::Inmemory => {
-            let memory = Path::new("/dev/shm");
-            let place = if memory.is_dir() {
-                memory.to_owned()
-            } else {
-                std::env::temp_dir()
-            };
-            let path = place.join(format!("lighthouse-{}", uuid::Uuid::new_v4()));
-            (path.clone(), Some(path))
-        }
+    if let Some(path) = store.rootdirectory() {
+        return (path.to_owned(), None);
     }
+    let memory = Path::new("/dev/shm");
+    let place = match memory.is_dir() {
+        true => memory.to_owned(),
+        false => std::env::temp_dir(),
+    };
+    let path = place.join(format!("lighthouse-{}", uuid::Uuid::new_v4()));
+    (path.clone(), Some(path))
 }

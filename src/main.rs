@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lighthouse::config::{self, Config, Net, Problem, Severity, Store};
-use lighthouse::{Server, logbook};
+use lighthouse::{Server, logbook, migrate};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -29,6 +29,8 @@ enum Verb {
         /// The configuration.
         config: PathBuf,
     },
+    /// Copy images from another registry: `registry migrate alpine 127.0.0.1:5005`.
+    Migrate(Box<migrate::Options>),
 }
 
 /// Everything is well.
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let code = match Arguments::parse().verb {
         Verb::Serve { config } => serve(config.as_deref()),
         Verb::Check { config } => check(&config),
+        Verb::Migrate(options) => return migrate::run(*options),
     };
     ExitCode::from(code)
 }

@@ -8,10 +8,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::disk::{self, Root, Settling};
+use crate::disk::{self, Root};
 use crate::fault::Fault;
 use crate::oci::Repository;
-use crate::oci::digest::Hasher;
 
 /// The upload sessions of a root directory.
 #[derive(Clone, Debug)]
@@ -80,33 +79,32 @@ impl Spool {
         }
     }
 
-    /// Feeds everything that a session holds to `hasher`, by way of `buffer`.
-    pub fn rehash(
+    /// Shows everything that a session holds to `see`, by way of `buffer`.
+    pub fn reread(
         &self,
         repository: &Repository,
         session: &str,
-        hasher: &mut Hasher,
         buffer: &mut [u8],
+        mut see: impl FnMut(&[u8]),
     ) -> Result<(), Fault> {
         let path = self.path(repository, session);
-        let mut rehash = || {
+        let mut reread = || {
             let mut file = File::open(&path)?;
             loop {
                 match file.read(buffer) {
                     Ok(0) => return Ok(()),
-                    Ok(length) => hasher.update(&buffer[..length]),
+                    Ok(length) => see(&buffer[..length]),
                     Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                     Err(err) => return Err(err),
                 }
             }
         };
-        rehash().map_err(|err| Fault::disk("read", &path, err))
+        reread().map_err(|err| Fault::disk("read", &path, err))
     }
 
     /// Ends a session and drops what it holds.
     pub fn cancel(&self, repository: &Repository, session: &str) -> Result<(), Fault> {
-        // Nobody is promised that a cancelled session stays so through a power cut: no sync.
-        Settling::new(&self.root).remove_tree(&self.session(repository, session))
+        disk::discard(&self.session(repository, session))
     }
 
     /// Drops every session that nobody has written to for longer than `age`; which ones. With
@@ -125,7 +123,7 @@ impl Spool {
                 };
                 if now.duration_since(touched).is_ok_and(|idle| idle > age) {
                     if !dry_run {
-                        Settling::new(&self.root).remove_tree(&path)?;
+                        disk::discard(&path)?;
                     }
                     purged.push(session);
                 }

@@ -107,18 +107,20 @@ impl Ledger {
         let place = self.place(repository);
         match change {
             Change::LinkBlob(digest) => {
-                settling.write(&place.layer(digest), digest.to_string().as_bytes())
+                settling.write(&place.layer(digest), digest.to_string().as_bytes())?;
             }
-            Change::UnlinkBlob(digest) => settling.remove(&place.layer(digest)),
-            Change::PutManifest(new) => put_manifest(settling, &place, new),
-            Change::DeleteTag(tag) => settling.remove_tree(&place.tag(tag)),
+            Change::UnlinkBlob(digest) => settling.remove(place.layer(digest)),
+            Change::PutManifest(new) => put_manifest(settling, &place, new)?,
+            Change::DeleteTag(tag) => settling.remove(place.tag(tag)),
             Change::DeleteManifest(digest, tags) => {
                 // Tags first: one that outlived its manifest would point nowhere.
-                tags.iter()
-                    .try_for_each(|tag| settling.remove_tree(&place.tag(tag)))?;
-                settling.remove(&place.revision(digest))
+                for tag in tags {
+                    settling.remove(place.tag(tag));
+                }
+                settling.remove(place.revision(digest));
             }
         }
+        Ok(())
     }
 
     fn place(&self, repository: &Repository) -> Place {
@@ -142,14 +144,12 @@ fn put_manifest(settling: &mut Settling, place: &Place, new: &NewManifest) -> Re
     if stored.media_type != Manifest::media_type_of(&stored.bytes) {
         settling.write(&place.media_type(digest), stored.media_type.as_bytes())?;
     } else {
-        settling.remove(&place.media_type(digest))?;
+        settling.remove(place.media_type(digest));
     }
     let link = digest.to_string();
     settling.write(&place.revision(digest), link.as_bytes())?;
-    if !tags.is_empty() {
-        // A tag must not outlive, in a power cut, the manifest that it was moved to.
-        settling.flush()?;
-    }
+    // A tag must not outlive, in a power cut, the manifest that it was moved to.
+    settling.fence();
     for tag in tags {
         settling.write(&place.once(tag, digest), link.as_bytes())?;
         settling.write(&place.current(tag), link.as_bytes())?;

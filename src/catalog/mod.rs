@@ -6,6 +6,7 @@
 
 pub mod ledger;
 mod recent;
+pub mod voyage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use ledger::Ledger;
 pub use recent::Recent;
+use voyage::Voyage;
 
 use crate::oci::{Descriptor, Digest, Reference, Repository, Tag};
 
@@ -64,6 +66,10 @@ pub struct NewManifest {
     pub tags: Vec<Tag>,
     /// The manifest it refers to, and how it is listed there.
     pub referrer: Option<(Digest, Descriptor)>,
+    /// The blobs and manifests that it is made of and that are here.
+    pub needs: Vec<Digest>,
+    /// Its way to the content network, if there is one.
+    pub voyage: Option<Voyage>,
 }
 
 /// What is known of all repositories that somebody asked for since the start.
@@ -129,6 +135,13 @@ impl Catalog {
         }
     }
 
+    /// Forgets what was read of a repository, whose place on disk may have changed otherwise
+    /// than was meant.
+    pub fn forget(&mut self, repository: &Repository) {
+        self.opened.remove(repository);
+        self.names = None;
+    }
+
     /// Forgets what was read of repositories until about `entries_max` entries are left; all of
     /// it can be read again.
     pub fn shrink(&mut self, entries_max: usize) {
@@ -154,6 +167,11 @@ impl Contents {
             Reference::Tag(tag) => self.tags.get(tag).copied(),
             Reference::Digest(digest) => self.manifests.get(digest).copied(),
         }
+    }
+
+    /// Whether the repository holds that digest, as a blob or as a manifest.
+    pub fn holds(&self, digest: &Digest) -> bool {
+        self.blobs.contains(digest) || self.manifests.contains(digest)
     }
 
     /// The tags that point to a manifest.

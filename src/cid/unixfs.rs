@@ -59,7 +59,7 @@ pub struct Root {
 ///     "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e",
 /// );
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Unixfs {
     import: Import,
     leaf: Leaf,
@@ -69,13 +69,13 @@ pub struct Unixfs {
 }
 
 /// The chunk that is being written.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Leaf {
     size: usize,
     content: LeafContent,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum LeafContent {
     Raw(Sha256),
     /// Kept whole, for its block opens with its length.

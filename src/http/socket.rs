@@ -1,9 +1,9 @@
 //! The socket beneath a connection.
 //!
 //! tiny_http accepts a connection and keeps its socket to itself. We need it too: to look at a
-//! head before the library reads it, to answer without draining a body, to send a file without
-//! copying it, and to cut a connection. No safe call makes a descriptor out of its number, but
-//! the kernel does so for one that is passed over a socket: so we pass it to ourselves.
+//! head before the library reads it, to answer without draining a body, and to cut a connection.
+//! No safe call makes a descriptor out of its number, but the kernel does so for one that is
+//! passed over a socket: so we pass it to ourselves.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

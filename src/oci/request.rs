@@ -41,6 +41,8 @@ pub enum Request {
 /// How a client wants to see content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
+    /// Only the head of the answer (`HEAD`).
+    pub head_only: bool,
     /// Only this part.
     pub range: Option<ByteRange>,
     /// Not if it is still one of these (`If-None-Match`).
@@ -157,6 +159,7 @@ impl Endpoint {
         header: &impl Fn(&'static str) -> Option<&'h str>,
     ) -> Result<Request, Refusal> {
         let wanted = || Wanted {
+            head_only: method == "HEAD",
             range: header("Range").and_then(ByteRange::parse),
             unless: header("If-None-Match").map(str::to_owned),
         };

@@ -17,6 +17,8 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Arc<[u8]>,
+    /// The length that an answer to HEAD declares, where its body is not here; in bytes.
+    pub length: Option<u64>,
     /// Whether the connection can't go on after this answer.
     pub close: bool,
 }
@@ -30,6 +32,7 @@ impl Response {
             status,
             headers: Vec::new(),
             body,
+            length: None,
             close: false,
         }
     }
@@ -38,6 +41,14 @@ impl Response {
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// Says what the content is called on IPFS, if that is known.
+    pub fn with_cid(self, cid: Option<&str>) -> Response {
+        match cid {
+            Some(cid) => self.with("X-Lighthouse-Cid", cid),
+            None => self,
+        }
     }
 
     /// Gives it a body of that type.
@@ -105,7 +116,11 @@ impl Response {
             }
             None => response,
         };
-        response.with_digest(digest)
+        let length = Some(part.map_or(size, |(_, length)| length));
+        Response {
+            length,
+            ..response.with_digest(digest)
+        }
     }
 
     /// Where the blob can be had instead.

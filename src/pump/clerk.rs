@@ -9,6 +9,7 @@ use std::thread;
 
 use super::{Pump, message_of};
 use crate::catalog::Change;
+use crate::catalog::voyage::Voyage;
 use crate::disk::Settling;
 use crate::fault::Fault;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Request, Response};
@@ -67,7 +68,11 @@ impl Pump {
                         report(self.answer(ticket, request, question));
                     }
                     Paperwork::Change(repository, change, response) => {
+                        let mark = settling.mark();
                         let written = guarded(|| self.write(&mut settling, &repository, &change));
+                        if written.is_err() {
+                            settling.rewind(&mark);
+                        }
                         batch.push((ticket, repository, change, response, written));
                     }
                 }
@@ -76,7 +81,10 @@ impl Pump {
             }
             let settled = settling.finish();
             for (ticket, repository, change, response, written) in batch {
-                let result = written.and_then(|()| settled.as_ref().map_err(again).copied());
+                let result = written.and_then(|()| match &settled {
+                    Ok(()) => Ok(()),
+                    Err(fault) => Err(again(fault)),
+                });
                 report(Event::Written(ticket, repository, change, response, result));
             }
         }
@@ -90,7 +98,13 @@ impl Pump {
         change: &Change,
     ) -> Result<(), Fault> {
         if let Change::PutManifest(new) = change {
+            let blob = self.blobs.path(&new.digest);
             self.blobs.write(settling, &new.digest, &new.stored.bytes)?;
+            if let Some(voyage) = &new.voyage
+                && Voyage::read(&blob)?.is_none()
+            {
+                voyage.settle(settling, &blob)?;
+            }
         }
         self.ledger.change(settling, repository, change)
     }

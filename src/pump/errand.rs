@@ -3,8 +3,9 @@
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::Pump;
+use super::{Network, Pump};
 use crate::config::{HttpCheck, TcpCheck};
+use crate::fault::Fault;
 use crate::registry::{Errand, Event, Probe};
 
 /// How long a check may take if the configuration does not say.
@@ -18,6 +19,9 @@ impl Pump {
                 let result = self.check(&probe);
                 Some(Event::Checked(probe, result))
             }
+            Errand::Survey => Some(Event::Surveyed(self.survey())),
+            Errand::Travel(digest, voyage) => Some(self.travel(digest, voyage)),
+            Errand::Drop(digest, voyage) => Some(self.drop_copy(digest, voyage)),
             Errand::Purge { age, dry_run } => {
                 match self.spool.purge(age, dry_run) {
                     Ok(purged) if purged.is_empty() => {}
@@ -30,9 +34,21 @@ impl Pump {
         }
     }
 
+    fn check_network(
+        &self,
+        check: impl FnOnce(&Network) -> Result<(), Fault>,
+    ) -> Result<(), String> {
+        let Some(network) = &self.network else {
+            return Ok(());
+        };
+        check(network).map_err(|fault| fault.to_string())
+    }
+
     fn check(&self, probe: &Probe) -> Result<(), String> {
         match probe {
             Probe::Disk => self.root.probe().map_err(|fault| fault.to_string()),
+            Probe::Network => self.check_network(Network::check),
+            Probe::Gateway(place) => self.check_network(|network| network.check_gateway(*place)),
             Probe::File(file) if file.file.exists() => Err("the file exists".into()),
             Probe::File(_) => Ok(()),
             Probe::Http(http) => check_http(http),

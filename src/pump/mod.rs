@@ -7,6 +7,10 @@
 
 mod clerk;
 mod errand;
+mod intake;
+pub mod network;
+mod relay;
+mod survey;
 mod transfer;
 
 use std::any::Any;
@@ -15,9 +19,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use clerk::Clerk;
+pub use network::Network;
 
 use crate::blobs::Blobs;
+use crate::catalog::voyage::Voyage;
 use crate::catalog::{Ledger, Stored};
+use crate::cid::{Import, Unixfs};
 use crate::disk::Root;
 use crate::fault::Fault;
 use crate::http::Exchange;
@@ -33,22 +40,34 @@ pub struct Pump {
     blobs: Blobs,
     spool: Spool,
     ledger: Ledger,
+    network: Option<Arc<Network>>,
 }
 
 impl Pump {
-    /// A pump for what is under that root.
-    pub fn new(root: &Root) -> Pump {
+    /// A pump for what is under that root, and for the network, if there is one.
+    pub fn new(root: &Root, network: Option<Network>) -> Pump {
         Pump {
             root: root.clone(),
             blobs: Blobs::new(root),
             spool: Spool::new(root),
             ledger: Ledger::new(root),
+            network: network.map(Arc::new),
         }
     }
 
     /// Carries a task out for an exchange, in its own thread; what happened, if the registry has
-    /// to know.
+    /// to know. A task that panics leaves its exchange unanswered.
     pub fn carry(&self, ticket: Ticket, task: Task, exchange: &mut Exchange) -> Option<Event> {
+        let peer = Arc::clone(&ticket.peer);
+        let moves_bytes = matches!(task, Task::Send(..) | Task::Relay(..));
+        let carried = catch_unwind(AssertUnwindSafe(|| self.carry_out(ticket, task, exchange)));
+        carried.unwrap_or_else(|panic| {
+            log::error!("{}", Fault::panicked(message_of(&*panic)));
+            moves_bytes.then_some(Event::Sent(peer))
+        })
+    }
+
+    fn carry_out(&self, ticket: Ticket, task: Task, exchange: &mut Exchange) -> Option<Event> {
         match task {
             Task::Respond(response) => {
                 say(exchange, &response);
@@ -61,7 +80,7 @@ impl Pump {
             }
             Task::ReadManifest(repository, reference, new) => {
                 let content_type = new.content_type.as_deref();
-                let draft = guarded(|| read_manifest(exchange, &reference, content_type));
+                let draft = guarded(|| self.read_manifest(exchange, &reference, content_type));
                 Some(Event::ManifestRead(
                     ticket, repository, reference, new, draft,
                 ))
@@ -85,10 +104,61 @@ impl Pump {
             Task::Cancel(upload, response) => {
                 finish(ticket, exchange, self.cancel(&upload).map(|()| response))
             }
-            Task::Send(repository, digest, wanted) => {
-                Some(self.send(ticket, exchange, repository, digest, wanted))
+            Task::Send(repository, digest, wanted, cid) => {
+                let blob = (repository, digest, wanted);
+                Some(self.send(ticket, exchange, blob, cid.as_deref()))
+            }
+            Task::Relay(digest, wanted, voyage) => {
+                Some(self.relay(ticket, exchange, digest, &wanted, &voyage))
             }
         }
+    }
+
+    /// Reads a manifest from a body, and whether it is what its reference says.
+    fn read_manifest(
+        &self,
+        exchange: &mut Exchange,
+        reference: &Reference,
+        content_type: Option<&str>,
+    ) -> Result<Box<Draft>, Setback> {
+        let too_large = || Setback::Refused(Refusal::ManifestTooLarge(SIZE_MAX));
+        let declared = exchange.length().unwrap_or(0);
+        if declared > SIZE_MAX {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::with_capacity(declared as usize);
+        let body = exchange.body();
+        body.take(SIZE_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(Fault::client)?;
+        if bytes.len() as u64 > SIZE_MAX {
+            return Err(too_large());
+        }
+        let digest = match reference {
+            Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
+            Reference::Digest(digest) => Digest::of(digest.algorithm(), &bytes),
+        };
+        if let Reference::Digest(wanted) = reference
+            && *wanted != digest
+        {
+            let cause = format!("the manifest hashes to {digest}, not to {wanted}");
+            return Err(Refusal::DigestInvalid(cause).into());
+        }
+        let manifest = Manifest::parse(&bytes, content_type)?;
+        let stored = Stored {
+            media_type: manifest.media_type.clone(),
+            bytes: bytes.into(),
+        };
+        let voyage = self
+            .network
+            .as_ref()
+            .map(|_| voyage_of_manifest(&digest, &stored.bytes));
+        Ok(Box::new(Draft {
+            digest,
+            stored,
+            manifest,
+            voyage,
+        }))
     }
 
     fn fetch_manifest(
@@ -107,45 +177,19 @@ impl Pump {
     }
 }
 
-/// Reads a manifest from a body, and whether it is what its reference says.
-fn read_manifest(
-    exchange: &mut Exchange,
-    reference: &Reference,
-    content_type: Option<&str>,
-) -> Result<Box<Draft>, Setback> {
-    let too_large = || Setback::Refused(Refusal::ManifestTooLarge(SIZE_MAX));
-    let declared = exchange.length().unwrap_or(0);
-    if declared > SIZE_MAX {
-        return Err(too_large());
+/// The voyage that a manifest with these bytes sets out on.
+fn voyage_of_manifest(digest: &Digest, bytes: &[u8]) -> Voyage {
+    let size = bytes.len() as u64;
+    let cid = transfer::raw_cid(digest, size).unwrap_or_else(|| {
+        let mut unixfs = Unixfs::new(Import::ESTUARY);
+        unixfs.write(bytes);
+        unixfs.finish().cid
+    });
+    Voyage {
+        cid: Some(cid.to_string()),
+        is_manifest: true,
+        ..Voyage::of(size)
     }
-    let mut bytes = Vec::with_capacity(declared as usize);
-    let body = exchange.body();
-    body.take(SIZE_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Fault::client)?;
-    if bytes.len() as u64 > SIZE_MAX {
-        return Err(too_large());
-    }
-    let digest = match reference {
-        Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
-        Reference::Digest(digest) => Digest::of(digest.algorithm(), &bytes),
-    };
-    if let Reference::Digest(wanted) = reference
-        && *wanted != digest
-    {
-        let cause = format!("the manifest hashes to {digest}, not to {wanted}");
-        return Err(Refusal::DigestInvalid(cause).into());
-    }
-    let manifest = Manifest::parse(&bytes, content_type)?;
-    let stored = Stored {
-        media_type: manifest.media_type.clone(),
-        bytes: bytes.into(),
-    };
-    Ok(Box::new(Draft {
-        digest,
-        stored,
-        manifest,
-    }))
 }
 
 /// Answers, or reports why not.

@@ -1,19 +1,22 @@
 //! Bytes between a socket and the disk.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
 
-use super::{Pump, say};
+use super::{Pump, intake, say};
+use crate::catalog::voyage::Voyage;
+use crate::cid::{Cid, Import};
+use crate::disk::Settling;
 use crate::fault::Fault;
 use crate::http::Exchange;
-use crate::oci::digest::Hasher;
 use crate::oci::range::ChunkRange;
 use crate::oci::request::Wanted;
 use crate::oci::{Algorithm, Digest, Refusal, Repository, Response};
-use crate::registry::{Event, Setback, Step, Ticket, Upload};
+use crate::registry::{Event, Hashed, Setback, Step, Ticket, Upload};
 
 /// What is read from a socket at a time; a smaller body takes less.
 const BUFFER_SIZE: u64 = 256 << 10;
+/// Content up to this size is one block on the network, whose CID is the content's own SHA-256.
+pub(super) const RAW_SIZE_MAX: u64 = Import::ESTUARY.chunk_size as u64;
 
 impl Pump {
     /// Reads a body into an upload session and, with a digest, keeps it as a blob. What came in
@@ -23,7 +26,7 @@ impl Pump {
         exchange: &mut Exchange,
         upload: &mut Upload,
         step: &Step,
-    ) -> Result<(), Setback> {
+    ) -> Result<Option<Voyage>, Setback> {
         let (chunk, digest) = match step {
             Step::Append(chunk) => (chunk, None),
             Step::Finish(chunk, digest) => (chunk, Some(digest)),
@@ -32,7 +35,7 @@ impl Pump {
             self.spool.begin(&upload.repository, &upload.session)?;
         }
         let opened = self.spool.open(&upload.repository, &upload.session)?;
-        let (mut file, length) = opened.ok_or(Refusal::BlobUploadUnknown)?;
+        let (file, length) = opened.ok_or(Refusal::BlobUploadUnknown)?;
         let size = exchange
             .length()
             .unwrap_or(BUFFER_SIZE)
@@ -45,26 +48,30 @@ impl Pump {
         }
         let path = self.spool.path(&upload.repository, &upload.session);
         let on_disk = |err| Fault::disk("write", &path, err);
-        append(exchange, &mut file, upload, &mut buffer, on_disk)?;
-        if let (Some(chunk), Some((taken, _))) = (chunk, &upload.hashed)
-            && *taken != length + chunk.length()
+        let wants_cid = exchange
+            .length()
+            .is_none_or(|more| length + more > RAW_SIZE_MAX);
+        if let Some(hashed) = upload.hashed.as_mut().filter(|_| !wants_cid) {
+            // The digest will say it.
+            hashed.unixfs = None;
+        }
+        intake::append(exchange, &file, &mut upload.hashed, buffer.len(), on_disk)?;
+        if let (Some(chunk), Some(hashed)) = (chunk, &upload.hashed)
+            && hashed.size != length + chunk.length()
         {
-            let cause = format!(
-                "the chunk has {} bytes, not {}",
-                taken - length,
-                chunk.length()
-            );
+            let came = hashed.size - length;
+            let cause = format!("the chunk has {came} bytes, not {}", chunk.length());
             file.set_len(length).map_err(on_disk)?;
             upload.hashed = None;
             return Err(Refusal::SizeInvalid(cause).into());
         }
         match digest {
             Some(digest) => self.keep(&file, upload, digest, &mut buffer),
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 
-    /// Makes the hasher know what the session holds: it does already, or the session is empty,
+    /// Makes the hashers know what the session holds: they do already, or the session is empty,
     /// or what it holds is read again.
     fn catch_up(
         &self,
@@ -73,37 +80,45 @@ impl Pump {
         algorithm: Algorithm,
         buffer: &mut [u8],
     ) -> Result<(), Fault> {
-        let knows = |(hashed, _): &(u64, Hasher)| *hashed == length;
-        if !upload.hashed.as_ref().is_some_and(knows) {
-            let mut hasher = Hasher::new(algorithm);
+        if upload
+            .hashed
+            .as_ref()
+            .is_none_or(|hashed| hashed.size != length)
+        {
+            let mut hashed = Hashed::new(algorithm, self.network.is_some());
             if length > 0 {
+                let (repository, session) = (&upload.repository, &upload.session);
                 self.spool
-                    .rehash(&upload.repository, &upload.session, &mut hasher, buffer)?;
+                    .reread(repository, session, buffer, |bytes| hashed.update(bytes))?;
             }
-            upload.hashed = Some((length, hasher));
+            upload.hashed = Some(Box::new(hashed));
         }
         Ok(())
     }
 
-    /// Makes a blob of a session: synced, at its final name.
+    /// Makes a blob of a session: synced, at its final name; its voyage, where there is one.
     fn keep(
         &self,
         file: &File,
         upload: &mut Upload,
         digest: &Digest,
         buffer: &mut [u8],
-    ) -> Result<(), Setback> {
+    ) -> Result<Option<Voyage>, Setback> {
         let (repository, session) = (&upload.repository, &upload.session);
-        let hasher = upload.hashed.take().map(|(_, hasher)| hasher);
-        let of_kind = |hasher: &Hasher| hasher.algorithm() == digest.algorithm();
-        let hasher = match hasher.filter(of_kind) {
-            Some(hasher) => hasher,
+        let hashed = upload.hashed.take().map(|hashed| *hashed);
+        let of_kind = |hashed: &Hashed| hashed.hasher.algorithm() == digest.algorithm();
+        let Hashed {
+            size,
+            hasher,
+            unixfs,
+        } = match hashed.filter(of_kind) {
+            Some(hashed) => hashed,
             None => {
                 // Announced as another algorithm, or not at all.
-                let mut hasher = Hasher::new(digest.algorithm());
+                let mut hashed = Hashed::new(digest.algorithm(), self.network.is_some());
                 self.spool
-                    .rehash(repository, session, &mut hasher, buffer)?;
-                hasher
+                    .reread(repository, session, buffer, |bytes| hashed.update(bytes))?;
+                hashed
             }
         };
         let found = hasher.finish();
@@ -115,9 +130,38 @@ impl Pump {
         let path = self.spool.path(repository, session);
         file.sync_all()
             .map_err(|err| Fault::disk("sync", &path, err))?;
-        self.blobs.keep(&path, digest)?;
+        let mut settling = Settling::new(&self.root);
+        let voyage = match &self.network {
+            Some(_) => {
+                let cid = unixfs.map(|unixfs| unixfs.finish().cid);
+                Some(self.voyage_of(&mut settling, digest, size, cid)?)
+            }
+            None => None,
+        };
+        self.blobs.place(&mut settling, &path, digest);
+        settling.finish()?;
         self.spool.cancel(repository, session)?;
-        Ok(())
+        Ok(voyage)
+    }
+
+    /// The voyage of a blob: the one it is on, or a new one, which is written down.
+    pub(super) fn voyage_of(
+        &self,
+        settling: &mut Settling,
+        digest: &Digest,
+        size: u64,
+        cid: Option<Cid>,
+    ) -> Result<Voyage, Fault> {
+        let path = self.blobs.path(digest);
+        if let Some(voyage) = Voyage::read(&path)? {
+            return Ok(voyage);
+        }
+        let mut voyage = Voyage::of(size);
+        voyage.cid = cid
+            .or_else(|| raw_cid(digest, size))
+            .map(|cid| cid.to_string());
+        voyage.settle(settling, &path)?;
+        Ok(voyage)
     }
 
     pub(super) fn cancel(&self, upload: &Upload) -> Result<(), Setback> {
@@ -131,9 +175,8 @@ impl Pump {
         &self,
         ticket: Ticket,
         exchange: &mut Exchange,
-        repository: Repository,
-        digest: Digest,
-        wanted: Wanted,
+        (repository, digest, wanted): (Repository, Digest, Wanted),
+        cid: Option<&str>,
     ) -> Event {
         let (file, size) = match self.blobs.open(&digest) {
             Ok(Some(opened)) => opened,
@@ -147,7 +190,8 @@ impl Pump {
         let sent = match part {
             Ok(part) => {
                 let (offset, length) = part.unwrap_or((0, size));
-                exchange.send(&Response::blob(&digest, size, part), &file, offset, length)
+                let head = Response::blob(&digest, size, part).with_cid(cid);
+                exchange.send(&head, &file, offset, length)
             }
             Err(refusal) => exchange.respond(&Setback::from(refusal).response()),
         };
@@ -155,6 +199,14 @@ impl Pump {
             log::info!(remote = exchange.peer(); "blob {digest} did not get through: {err}");
         }
         Event::Sent(ticket.peer)
+    }
+}
+
+/// The CID of content that is one block on the network.
+pub(super) fn raw_cid(digest: &Digest, size: u64) -> Option<Cid> {
+    match digest {
+        Digest::Sha256(hash) if size <= RAW_SIZE_MAX => Some(Cid::raw(*hash)),
+        _ => None,
     }
 }
 
@@ -180,33 +232,5 @@ fn fits(
             Err(Refusal::SizeInvalid(cause))
         }
         _ => Ok(()),
-    }
-}
-
-/// Appends a body to a session's file, hashing it. The hasher always knows exactly what is in
-/// the file, or nothing at all.
-fn append(
-    exchange: &mut Exchange,
-    file: &mut File,
-    upload: &mut Upload,
-    buffer: &mut [u8],
-    on_disk: impl Fn(io::Error) -> Fault,
-) -> Result<(), Fault> {
-    let mut body = exchange.body();
-    loop {
-        let size = match body.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(size) => size,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) => return Err(Fault::client(err)),
-        };
-        if let Err(err) = file.write_all(&buffer[..size]) {
-            upload.hashed = None;
-            return Err(on_disk(err));
-        }
-        if let Some((hashed, hasher)) = &mut upload.hashed {
-            hasher.update(&buffer[..size]);
-            *hashed += size as u64;
-        }
     }
 }

@@ -1,7 +1,10 @@
 //! Blobs: pulling and deleting them (distribution-spec, "Pulling blobs", "Deleting Blobs").
 
-use super::{Job, Jobs, RETRY_SECS, Registry, Task, Ticket, change, refuse, respond};
+use std::sync::Arc;
+
+use super::{Job, Jobs, RETRY_SECS, Registry, Task, Ticket, change, fail, refuse, respond};
 use crate::catalog::Change;
+use crate::fault::Fault;
 use crate::oci::request::Wanted;
 use crate::oci::{Digest, Refusal, Repository, Response};
 
@@ -23,7 +26,68 @@ impl Registry {
         if self.begin_transfer(&ticket).is_none() {
             return refuse(ticket, Refusal::TooManyRequests(RETRY_SECS));
         }
-        vec![Job::At(ticket, Task::Send(repository, digest, wanted))]
+        self.used(&digest);
+        let cid = self.travel.cid(&digest).map(str::to_owned);
+        vec![Job::At(ticket, Task::Send(repository, digest, wanted, cid))]
+    }
+
+    /// Answers for a blob whose bytes are not on this disk: from its voyage, from a gateway that
+    /// the client is sent to, or through this registry.
+    pub(super) fn send_from_afar(
+        &mut self,
+        ticket: Ticket,
+        repository: &Repository,
+        digest: Digest,
+        wanted: Wanted,
+    ) -> Jobs {
+        let Some((voyage, cid)) = self.travel.abroad(&digest) else {
+            self.end_transfer(&ticket.peer);
+            log::error!("{repository} holds {digest}, whose bytes are gone from the store");
+            return refuse(ticket, Refusal::BlobUnknown(digest));
+        };
+        let gateway = self
+            .gateways
+            .iter()
+            .enumerate()
+            .find(|(n, _)| self.health.is_well(*n));
+        let answer = if wanted.head_only {
+            let part = wanted
+                .range
+                .map(|range| range.within(voyage.size))
+                .transpose();
+            match part {
+                Ok(part) => Response::blob(&digest, voyage.size, part),
+                Err(refusal) => Response::refusal(&refusal),
+            }
+        } else if let Some((_, gateway)) = gateway.filter(|_| self.config.storage.redirect) {
+            Response::elsewhere(&digest, &gateway.url(&cid))
+        } else {
+            return vec![Job::At(ticket, Task::Relay(digest, wanted, voyage.clone()))];
+        };
+        let answer = answer.with_cid(Some(&cid.to_string()));
+        self.end_transfer(&ticket.peer);
+        respond(ticket, answer)
+    }
+
+    /// A blob came from the network, or could not.
+    pub(super) fn relayed(
+        &mut self,
+        digest: &Digest,
+        peer: &Arc<str>,
+        result: Result<(), (Option<Ticket>, Fault)>,
+    ) -> Jobs {
+        self.end_transfer(peer);
+        match result {
+            Ok(()) => {
+                self.came_back(digest);
+                Jobs::new()
+            }
+            Err((Some(ticket), fault)) => fail(ticket, &fault.into()),
+            Err((None, fault)) => {
+                log::error!("{digest} could not be fetched back: {fault}");
+                Jobs::new()
+            }
+        }
     }
 
     pub(super) fn delete_blob(

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use log::Level;
 
+use super::travel::Survey;
+use crate::catalog::voyage::Voyage;
 use crate::catalog::{Change, Contents, Stored};
+use crate::cid::{Import, Unixfs};
 use crate::config::{FileCheck, HttpCheck, TcpCheck};
 use crate::fault::Fault;
 use crate::oci::digest::Hasher;
 use crate::oci::range::ChunkRange;
 use crate::oci::request::{NewManifest, Wanted};
-use crate::oci::{Descriptor, Digest, Manifest, Reference, Refusal, Repository, Request, Response};
+use crate::oci::{
+    Algorithm, Descriptor, Digest, Manifest, Reference, Refusal, Repository, Request, Response,
+};
 
 /// The right to say what happens next to an exchange, which stays with its connection. It moves
 /// from event to job and back and can't be copied, so every exchange gets exactly one answer.
@@ -56,13 +61,23 @@ pub enum Event {
         Result<Box<Draft>, Setback>,
     ),
     /// The body of an upload came in; with a digest to finish it, the blob is kept.
-    Received(Ticket, Upload, Step, Result<(), Setback>),
+    /// What it is on the network is given if it was computed.
+    Received(Ticket, Upload, Step, Result<Option<Voyage>, Setback>),
     /// A change of the catalog is durable; then this answer is due.
     Written(Ticket, Repository, Change, Response, Result<(), Fault>),
     /// The bytes of a blob went out, or the client left.
     Sent(Arc<str>),
-    /// The bytes of a blob that should be here are not.
+    /// The bytes of a blob are not here.
     Missing(Ticket, Repository, Digest, Wanted),
+    /// A blob was fetched from the network and went out; or why not, and whether it can still be
+    /// answered.
+    Relayed(Digest, Arc<str>, Result<(), (Option<Ticket>, Fault)>),
+    /// What is on disk and has to travel.
+    Surveyed(Result<Survey, Fault>),
+    /// How far a blob came on its way to the network.
+    Travelled(Digest, Voyage, Result<(), Fault>),
+    /// Whether the local copy of a blob could go, since the network keeps it.
+    Dropped(Digest, Result<bool, Fault>),
     /// A task ended in what it was not meant to.
     Failed(Ticket, Setback),
     /// Somebody asked for our health.
@@ -103,8 +118,10 @@ pub enum Task {
     Measure(Upload, String),
     /// Drop an upload and send this answer.
     Cancel(Upload, Response),
-    /// Send a blob: [`Event::Sent`] or [`Event::Missing`].
-    Send(Repository, Digest, Wanted),
+    /// Send a blob, whose CID may be known: [`Event::Sent`] or [`Event::Missing`].
+    Send(Repository, Digest, Wanted, Option<String>),
+    /// Fetch a blob from the network and send it on: [`Event::Relayed`].
+    Relay(Digest, Wanted, Voyage),
 }
 
 /// What the clerk carries out.
@@ -121,6 +138,12 @@ pub enum Paperwork {
 pub enum Errand {
     /// Look whether something is well: [`Event::Checked`].
     Check(Probe),
+    /// Look what has to travel: [`Event::Surveyed`].
+    Survey,
+    /// Bring a blob further on its way to the network: [`Event::Travelled`].
+    Travel(Digest, Voyage),
+    /// Drop the local copy of a blob if the network still keeps it: [`Event::Dropped`].
+    Drop(Digest, Voyage),
     /// Drop upload sessions that nobody goes on with.
     Purge {
         /// Idle for longer than this.
@@ -135,6 +158,10 @@ pub enum Errand {
 pub enum Probe {
     /// The disk: can a file be written, synced and removed?
     Disk,
+    /// The content network: does it answer?
+    Network,
+    /// A gateway, by its place in the list: does it answer?
+    Gateway(usize),
     /// A file that must not exist.
     File(FileCheck),
     /// A URL that must answer with a certain status.
@@ -176,6 +203,8 @@ pub struct Draft {
     pub stored: Stored,
     /// What they say.
     pub manifest: Manifest,
+    /// What it is on the network, if there is one.
+    pub voyage: Option<Voyage>,
 }
 
 /// An upload session in use.
@@ -187,8 +216,40 @@ pub struct Upload {
     pub session: String,
     /// Whether it is still to be begun.
     pub is_new: bool,
-    /// What was hashed so far, if that is known: how many bytes, and their hasher.
-    pub hashed: Option<(u64, Hasher)>,
+    /// What was hashed so far, if that is known.
+    pub hashed: Option<Box<Hashed>>,
+}
+
+/// The bytes of an upload that were hashed.
+#[derive(Clone, Debug)]
+pub struct Hashed {
+    /// How many.
+    pub size: u64,
+    /// For their digest.
+    pub hasher: Hasher,
+    /// For their CID, where there is a network.
+    pub unixfs: Option<Unixfs>,
+}
+
+impl Hashed {
+    /// Nothing yet.
+    pub fn new(algorithm: Algorithm, has_network: bool) -> Hashed {
+        let unixfs = has_network.then(|| Unixfs::new(Import::ESTUARY));
+        Hashed {
+            size: 0,
+            hasher: Hasher::new(algorithm),
+            unixfs,
+        }
+    }
+
+    /// Takes the next bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.hasher.update(bytes);
+        if let Some(unixfs) = &mut self.unixfs {
+            unixfs.write(bytes);
+        }
+    }
 }
 
 /// What a body does to an upload.

@@ -8,6 +8,12 @@ use super::{Errand, Job, Jobs, Probe};
 use crate::config::{self, Check};
 use crate::oci::Response;
 
+/// How gateways are checked if the configuration does not say how the store is.
+const GATEWAY_CHECK: Check = Check {
+    interval: Duration::from_secs(10),
+    threshold: 3,
+};
+
 /// The configured checks, and how they went lately.
 #[derive(Debug)]
 pub(super) struct Health(Vec<Checked>);
@@ -19,17 +25,22 @@ struct Checked {
     /// When it was last begun; a check that has not ended is not begun again.
     begun_at: Option<Duration>,
     is_running: bool,
+    /// Whether it ended at least once.
+    is_checked: bool,
     failures: u32,
     cause: String,
 }
 
 impl Health {
     /// The checks of the configuration, none of them made yet.
-    pub fn new(health: &config::Health) -> Health {
-        let disk = health
-            .storage_driver
-            .iter()
-            .map(|check| (Probe::Disk, *check));
+    /// Gateways are checked in any case, since clients are sent to them.
+    pub fn new(health: &config::Health, has_network: bool, gateways: usize) -> Health {
+        let driver = health.storage_driver;
+        let disk = driver.iter().map(|check| (Probe::Disk, *check));
+        let network = driver.filter(|_| has_network);
+        let network = network.iter().map(|check| (Probe::Network, *check));
+        let each = driver.unwrap_or(GATEWAY_CHECK);
+        let gateways = (0..gateways).map(|n| (Probe::Gateway(n), each));
         let file = health
             .file
             .iter()
@@ -43,6 +54,8 @@ impl Health {
             .iter()
             .map(|tcp| (Probe::Tcp(tcp.clone()), tcp.check));
         let all = disk
+            .chain(network)
+            .chain(gateways)
             .chain(file)
             .chain(http)
             .chain(tcp)
@@ -51,6 +64,7 @@ impl Health {
                 check,
                 begun_at: None,
                 is_running: false,
+                is_checked: false,
                 failures: 0,
                 cause: String::new(),
             });
@@ -79,6 +93,7 @@ impl Health {
             return;
         };
         checked.is_running = false;
+        checked.is_checked = true;
         let failed_before = checked.has_failed();
         match result {
             Ok(()) => checked.failures = 0,
@@ -96,6 +111,15 @@ impl Health {
             (true, false) => log::info!("health check of {} succeeds again", checked.name()),
             _ => {}
         }
+    }
+
+    /// Whether that gateway answered its last check.
+    pub fn is_well(&self, gateway: usize) -> bool {
+        let checks = self
+            .0
+            .iter()
+            .find(|checked| checked.probe == Probe::Gateway(gateway));
+        checks.is_some_and(|checked| checked.is_checked && checked.failures == 0)
     }
 
     /// 200 and an empty object while all is well, else 503 and the cause of each failure.
@@ -118,6 +142,8 @@ impl Checked {
     fn name(&self) -> String {
         match &self.probe {
             Probe::Disk => "storagedriver".into(),
+            Probe::Network => "network".into(),
+            Probe::Gateway(n) => format!("gateway {n}"),
             Probe::File(file) => file.file.display().to_string(),
             Probe::Http(http) => http.uri.clone(),
             Probe::Tcp(tcp) => tcp.addr.clone(),

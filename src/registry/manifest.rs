@@ -24,7 +24,10 @@ impl Registry {
             return respond(ticket, Response::not_modified(&digest));
         }
         match self.recent.get(&digest) {
-            Some(stored) => respond(ticket, served(digest, stored)),
+            Some(stored) => respond(
+                ticket,
+                served(digest, stored).with_cid(self.travel.cid(&digest)),
+            ),
             None => {
                 let request = Request::GetManifest(repository.clone(), reference, wanted);
                 vec![Job::At(
@@ -44,7 +47,7 @@ impl Registry {
     ) -> Jobs {
         match stored {
             Some(stored) => {
-                let response = served(digest, &stored);
+                let response = served(digest, &stored).with_cid(self.travel.cid(&digest));
                 self.recent.put(digest, stored);
                 respond(ticket, response)
             }
@@ -83,6 +86,7 @@ impl Registry {
             digest,
             stored,
             manifest,
+            voyage,
         } = match draft {
             Ok(draft) => *draft,
             Err(setback) => return fail(ticket, &setback),
@@ -101,11 +105,17 @@ impl Registry {
         let location = self.url(&format!("{repository}/manifests/{digest}"));
         let response = Response::manifest_created(location, &digest, subject.as_ref(), &new.tags);
         let referrer = subject.map(|subject| (subject, manifest.as_referrer(digest, size)));
+        let held = self.contents(&repository);
+        let needs = manifest.blobs.iter().chain(&manifest.manifests);
+        let needs = needs.map(|needed| needed.digest);
+        let needs = needs.filter(|digest| held.holds(digest)).collect();
         let new = catalog::NewManifest {
             digest,
             stored,
             tags,
             referrer,
+            needs,
+            voyage,
         };
         change(
             ticket,
@@ -122,8 +132,6 @@ impl Registry {
             return Ok(());
         }
         let held = self.contents(repository);
-        let holds =
-            |digest: &Digest| held.blobs.contains(digest) || held.manifests.contains(digest);
         for url in manifest
             .blobs
             .iter()
@@ -152,7 +160,7 @@ impl Registry {
         let missing: Vec<Digest> = blobs
             .chain(children)
             .map(|needed| needed.digest)
-            .filter(|digest| !holds(digest))
+            .filter(|digest| !held.holds(digest))
             .collect();
         if missing.is_empty() {
             Ok(())

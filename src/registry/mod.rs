@@ -12,6 +12,7 @@ mod manifest;
 mod referrer;
 mod repository;
 mod tag;
+mod travel;
 mod upload;
 
 use std::collections::HashMap;
@@ -19,12 +20,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use event::{
-    Draft, Errand, Event, Job, Lesson, Paperwork, Probe, Question, Setback, Step, Task, Ticket,
-    Upload,
+    Draft, Errand, Event, Hashed, Job, Lesson, Paperwork, Probe, Question, Setback, Step, Task,
+    Ticket, Upload,
 };
+pub use travel::Survey;
 
 use crate::catalog::{Catalog, Change, Contents, Recent};
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::oci::{Refusal, Repository, Request, Response};
 
 /// Bodies under way at a time; each takes a buffer.
@@ -50,8 +53,12 @@ pub struct Registry {
     drafts: usize,
     transfers: HashMap<Arc<str>, usize>,
     health: health::Health,
+    travel: travel::Travel,
+    gateways: Vec<Gateway>,
     now: Duration,
     purged_at: Option<Duration>,
+    /// Whether it was asked what has to travel.
+    is_surveyed: bool,
     stopped_at: Option<Duration>,
 }
 
@@ -59,9 +66,16 @@ type Jobs = Vec<Job>;
 
 impl Registry {
     /// A registry that knows nothing yet; what is on disk it learns when asked.
-    pub fn new(config: Config) -> Registry {
+    /// Blobs that are not here are read from these gateways.
+    pub fn new(config: Config, gateways: Vec<Gateway>) -> Registry {
+        let network = config.storage.store.network();
+        let travel = network.map(|network| {
+            travel::Travel::new(network.maxthreads, network.acknowledge, network.cache_size)
+        });
         Registry {
-            health: health::Health::new(&config.health),
+            health: health::Health::new(&config.health, travel.is_some(), gateways.len()),
+            travel: travel.unwrap_or_default(),
+            gateways,
             catalog: Catalog::default(),
             nothing: Contents::default(),
             recent: Recent::new(RECENT_SIZE_MAX),
@@ -70,6 +84,7 @@ impl Registry {
             transfers: HashMap::new(),
             now: Duration::ZERO,
             purged_at: None,
+            is_surveyed: false,
             stopped_at: None,
             config,
         }
@@ -97,19 +112,23 @@ impl Registry {
                 self.received(ticket, upload, step, result)
             }
             Event::Written(ticket, repository, change, response, Ok(())) => {
-                self.take_in(&repository, change);
-                respond(ticket, response)
+                self.take_in(ticket, &repository, change, response)
             }
-            Event::Written(ticket, .., Err(fault)) => fail(ticket, &fault.into()),
+            Event::Written(ticket, repository, _, _, Err(fault)) => {
+                self.catalog.forget(&repository);
+                fail(ticket, &fault.into())
+            }
             Event::Sent(peer) => {
                 self.end_transfer(&peer);
                 Jobs::new()
             }
-            Event::Missing(ticket, repository, digest, _) => {
-                self.end_transfer(&ticket.peer);
-                log::error!("{repository} holds {digest}, whose bytes are gone from the store");
-                refuse(ticket, Refusal::BlobUnknown(digest))
+            Event::Missing(ticket, repository, digest, wanted) => {
+                self.send_from_afar(ticket, &repository, digest, wanted)
             }
+            Event::Relayed(digest, peer, result) => self.relayed(&digest, &peer, result),
+            Event::Surveyed(survey) => self.take_survey(survey),
+            Event::Travelled(digest, voyage, result) => self.travelled(digest, voyage, result),
+            Event::Dropped(digest, result) => self.dropped(digest, result),
             Event::Failed(ticket, setback) => fail(ticket, &setback),
             Event::Inspected(ticket) => respond(ticket, self.health.report()),
             Event::Checked(probe, result) => {
@@ -239,11 +258,30 @@ impl Registry {
         self.catalog.contents(repository).unwrap_or(&self.nothing)
     }
 
-    fn take_in(&mut self, repository: &Repository, change: Change) {
-        if let Change::PutManifest(new) = &change {
-            self.recent.put(new.digest, new.stored.clone());
-        }
+    /// Takes in a change that is durable, and answers whoever asked for it.
+    fn take_in(
+        &mut self,
+        ticket: Ticket,
+        repository: &Repository,
+        change: Change,
+        response: Response,
+    ) -> Jobs {
+        let mut jobs = Jobs::new();
+        let kept = match &change {
+            Change::PutManifest(new) => {
+                self.recent.put(new.digest, new.stored.clone());
+                jobs.extend(self.embark(new.digest, new.voyage.clone()));
+                for tag in &new.tags {
+                    self.expect_image(format!("{repository}:{tag}"), new.digest, &new.needs);
+                }
+                Some(new.digest)
+            }
+            Change::LinkBlob(digest) => Some(*digest),
+            _ => None,
+        };
         self.catalog.apply(repository, change);
+        jobs.extend(self.acknowledge(ticket, kept, response));
+        jobs
     }
 
     /// Takes a place for a body under way; None if all are taken.
@@ -273,6 +311,12 @@ impl Registry {
         }
         self.forget_idle_sessions();
         let mut jobs = self.health.due(now);
+        if !std::mem::replace(&mut self.is_surveyed, true)
+            && self.config.storage.store.network().is_some()
+        {
+            jobs.push(Job::Errand(Errand::Survey));
+        }
+        jobs.extend(self.travel_on());
         if let Some(purging) = &self.config.storage.upload_purging
             && !self.config.storage.read_only
             && self

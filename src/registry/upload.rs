@@ -6,12 +6,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    Job, Jobs, RETRY_SECS, Registry, Setback, Step, Task, Ticket, Upload, change, fail, refuse,
-    respond,
+    Hashed, Job, Jobs, RETRY_SECS, Registry, Setback, Step, Task, Ticket, Upload, change, fail,
+    refuse, respond,
 };
 use crate::catalog::Change;
+use crate::catalog::voyage::Voyage;
 use crate::fault::Fault;
-use crate::oci::digest::Hasher;
 use crate::oci::request::NewUpload;
 use crate::oci::{Digest, Refusal, Repository, Response};
 
@@ -21,7 +21,7 @@ pub(super) enum Session {
     /// A body is being read into it.
     Busy,
     /// Between two bodies: what was hashed, and since when.
-    Idle(Box<(u64, Hasher)>, Duration),
+    Idle(Box<Hashed>, Duration),
 }
 
 /// How long a hasher waits for the next chunk before it is forgotten. The chunk is then welcome
@@ -45,7 +45,10 @@ impl Registry {
             return change(ticket, repository, Change::LinkBlob(digest), response);
         }
         let session = Uuid::new_v4().to_string();
-        let hashed = new.algorithm.map(|algorithm| (0, Hasher::new(algorithm)));
+        let has_network = self.config.storage.store.network().is_some();
+        let hashed = new
+            .algorithm
+            .map(|algorithm| Box::new(Hashed::new(algorithm, has_network)));
         if let Some(digest) = new.digest {
             let upload = Upload {
                 repository,
@@ -55,11 +58,9 @@ impl Registry {
             };
             return self.begin_receiving(ticket, upload, Step::Finish(None, digest));
         }
-        if let Some((offset, hasher)) = hashed {
-            self.sessions.insert(
-                session.clone(),
-                Session::Idle(Box::new((offset, hasher)), self.now),
-            );
+        if let Some(hashed) = hashed {
+            self.sessions
+                .insert(session.clone(), Session::Idle(hashed, self.now));
         }
         let response = Response::upload(self.location(&repository, &session), &session, 0);
         let upload = Upload {
@@ -127,7 +128,7 @@ impl Registry {
     ) -> Jobs {
         let hashed = match self.sessions.get(&session) {
             Some(Session::Busy) => return refuse(ticket, Refusal::BlobUploadBusy),
-            Some(Session::Idle(hashed, _)) => Some((**hashed).clone()),
+            Some(Session::Idle(hashed, _)) => Some(hashed.clone()),
             None => None,
         };
         self.begin_receiving(
@@ -155,7 +156,7 @@ impl Registry {
         ticket: Ticket,
         upload: Upload,
         step: Step,
-        result: Result<(), Setback>,
+        result: Result<Option<Voyage>, Setback>,
     ) -> Jobs {
         self.end_transfer(&ticket.peer);
         self.sessions.remove(&upload.session);
@@ -165,32 +166,32 @@ impl Registry {
             hashed,
             ..
         } = upload;
-        let offset = hashed.as_ref().map_or(0, |(offset, _)| *offset);
+        let offset = hashed.as_ref().map_or(0, |hashed| hashed.size);
         let goes_on = match (&step, &result) {
-            (Step::Append(_), Ok(())) => true,
+            (Step::Append(_), Ok(_)) => true,
             // What came in before is still there, and a client may go on from it.
             (_, Err(Setback::Broke(Fault::Client(_)))) => true,
             (_, Err(Setback::Refused(Refusal::ChunkOutOfOrder { .. }))) => true,
             _ => false,
         };
-        if let Some((offset, hasher)) = hashed
+        if let Some(hashed) = hashed
             && goes_on
             && self.sessions.len() < IDLE_COUNT_MAX
         {
-            self.sessions.insert(
-                session.clone(),
-                Session::Idle(Box::new((offset, hasher)), self.now),
-            );
+            self.sessions
+                .insert(session.clone(), Session::Idle(hashed, self.now));
         }
         match (step, result) {
-            (Step::Append(_), Ok(())) => {
+            (Step::Append(_), Ok(_)) => {
                 let location = self.location(&repository, &session);
                 respond(ticket, Response::upload(location, &session, offset))
             }
-            (Step::Finish(_, digest), Ok(())) => {
+            (Step::Finish(_, digest), Ok(voyage)) => {
                 let location = self.url(&format!("{repository}/blobs/{digest}"));
                 let response = Response::created(location, &digest);
-                change(ticket, repository, Change::LinkBlob(digest), response)
+                let mut jobs = change(ticket, repository, Change::LinkBlob(digest), response);
+                jobs.extend(self.embark(digest, voyage));
+                jobs
             }
             (_, Err(setback)) => fail(ticket, &setback),
         }

@@ -43,8 +43,6 @@ serve() {
 version: 0.1
 log:
   level: info
-  accesslog:
-    disabled: true
 storage:
   filesystem:
     rootdirectory: $STORE
