@@ -3,7 +3,7 @@
 
 mod course;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::oci::manifest::Descriptor;
@@ -37,8 +37,8 @@ pub struct Plan {
 
 /// One repository that is to be copied.
 pub struct Trip {
-    /// What the user asked for.
-    pub source: Source,
+    /// What the user asked for, all of it in one repository; at least one.
+    pub sources: Vec<Source>,
     /// Where it goes.
     pub to: Repository,
     /// What an earlier run brought there not long ago.
@@ -86,6 +86,8 @@ struct Root {
 /// What is known of one repository.
 #[derive(Default)]
 struct Known {
+    /// The tags and digests that are wanted, as they are called at the destination.
+    wanted: HashSet<String>,
     /// Tags that belong to manifests, such as signatures, and are not on their way yet.
     companions: HashMap<Digest, Vec<Tag>>,
     /// Whether the source can't list referrers.
@@ -132,15 +134,12 @@ impl Copier {
             notices: VecDeque::new(),
         };
         for route in 0..copier.trips.len() {
-            match copier.trips[route].one() {
-                // The list also tells of signatures beside the one image.
-                Some((reference, target)) if !copier.plan.referrers => {
-                    copier.want(route, reference, target);
-                }
-                _ => copier.lanes.begin(Job {
-                    route,
-                    task: Task::List,
-                }),
+            // The list also tells of signatures beside a single image.
+            if copier.trips[route].is_all() || copier.plan.referrers {
+                let task = Task::List;
+                copier.lanes.begin(Job { route, task });
+            } else {
+                copier.want_ones(route);
             }
         }
         copier
@@ -221,7 +220,7 @@ impl Copier {
     /// Takes in what the source says is left to pull.
     fn count(&mut self, route: usize, quota: Quota) {
         if self.tally.quota.replace(quota).is_none() {
-            let host = self.trips[route].source.host.clone();
+            let host = self.trips[route].sources[0].host.clone();
             self.notices.push_back(Notice::Counted { host, quota });
             if self.plan.dry {
                 // Looking must not use up what the real run will need.
@@ -246,11 +245,14 @@ impl Copier {
 }
 
 impl Trip {
-    /// The one image that is wanted, and what it is to be called at the destination.
-    fn one(&self) -> Option<(Reference, Reference)> {
-        let tag = || self.source.tag.clone().map(Reference::Tag);
-        let digest = || self.source.digest.map(Reference::Digest);
-        digest().or_else(tag).zip(tag().or_else(digest))
+    /// Whether all tags are wanted.
+    fn is_all(&self) -> bool {
+        self.sources.iter().any(|source| source.one().is_none())
+    }
+
+    /// What the repository is called at the source.
+    fn name(&self) -> String {
+        self.sources[0].name()
     }
 }
 
@@ -286,7 +288,7 @@ mod tests {
 
     fn copier(image: &str) -> Copier {
         let trip = Trip {
-            source: Source::parse(image).expect("a name"),
+            sources: vec![Source::parse(image).expect("a name")],
             to: "a".parse().expect("a name"),
             known: HashMap::new(),
             beside: None,

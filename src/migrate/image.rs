@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use crate::oci::{Digest, Repository, Tag};
+use crate::oci::{Digest, Reference, Repository, Tag};
 
 use super::Failure;
 
@@ -120,6 +120,19 @@ impl Source {
         })
     }
 
+    /// The one manifest that is wanted, and what it is to be called at the destination: its tag,
+    /// or else its digest. None if all tags are wanted.
+    pub fn one(&self) -> Option<(Reference, Reference)> {
+        let tag = || self.tag.clone().map(Reference::Tag);
+        let digest = || self.digest.map(Reference::Digest);
+        digest().or_else(tag).zip(tag().or_else(digest))
+    }
+
+    /// The full name of the repository.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.host, self.repository)
+    }
+
     /// The repository that the image goes to: the name that `docker images` shows for it, so
     /// `alpine` for `docker.io/library/alpine` and `quay.io/org/img` for that of another registry.
     /// `strip_registry` leaves the registry out, and `prefix` comes before all.
@@ -152,7 +165,7 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.host.0, self.repository)?;
+        f.write_str(&self.name())?;
         if let Some(tag) = &self.tag {
             write!(f, ":{tag}")?;
         }

@@ -81,9 +81,15 @@ pub struct Options {
     /// course (can be repeated)
     #[arg(long, value_name = "HOST")]
     plain_http: Vec<String>,
-    /// Trust the certificate authority in this PEM file instead of the usual ones
+    /// Speak TLS to this registry although it is on this machine (can be repeated)
+    #[arg(long, value_name = "HOST")]
+    tls: Vec<String>,
+    /// Trust the certificates in this PEM file at the source, instead of the usual ones
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    src_ca_file: Option<PathBuf>,
+    /// Trust the certificates in this PEM file at the destination, instead of the usual ones
+    #[arg(long, value_name = "FILE")]
+    dest_ca_file: Option<PathBuf>,
     /// Try again so many times after a failure that may pass
     #[arg(long, value_name = "N", default_value_t = 6)]
     retries: u32,
@@ -133,6 +139,7 @@ impl Options {
             .iter()
             .map(|text| Source::parse(text))
             .collect::<Result<_, _>>()?;
+        let sources = by_repository(sources);
         let destination = Host::parse(&self.destination).map_err(|_| self.no_destination())?;
         let platforms = self.platform.iter().map(|text| Wanted::parse(text));
         let plan = Plan {
@@ -159,7 +166,7 @@ impl Options {
             true => None,
             false => Some(Journal::open(self.journal.as_deref(), &names)?),
         };
-        let trips = sources.into_iter().zip(&routes).map(|(source, route)| {
+        let trips = sources.into_iter().zip(&routes).map(|(sources, route)| {
             let (from, to) = (
                 route.source.name(&route.from),
                 route.destination.name(&route.to),
@@ -168,7 +175,7 @@ impl Options {
             let same = route.source.origin == route.destination.origin;
             let beside = same.then(|| route.from.clone());
             Trip {
-                source,
+                sources,
                 to: route.to.clone(),
                 known: known.unwrap_or_default(),
                 beside,
@@ -190,32 +197,40 @@ impl Options {
         ))
     }
 
-    fn routes(&self, sources: &[Source], destination: &Host) -> Result<Vec<Route>, Failure> {
+    fn routes(&self, sources: &[Vec<Source>], destination: &Host) -> Result<Vec<Route>, Failure> {
         let keyring = Arc::new(Keyring::open()?);
         let trusted: Arc<[String]> = self.trust_realm.clone().into();
-        let pem = self.ca_file.as_ref().map(read).transpose()?;
-        let wire = Wire::new(self.jobs.into(), self.retries, pem.as_deref())?;
+        let wire = |ca_file: &Option<PathBuf>| {
+            let pem = ca_file.as_ref().map(read).transpose()?;
+            Wire::new(self.jobs.into(), self.retries, pem.as_deref())
+        };
+        let (wire, own_wire) = (wire(&self.src_ca_file)?, wire(&self.dest_ca_file)?);
         let given = given("SRC", &self.src_user, &self.src_password_file)?;
-        if given.is_some() && sources.iter().any(|source| source.host != sources[0].host) {
+        if given.is_some()
+            && sources
+                .iter()
+                .any(|source| source[0].host != sources[0][0].host)
+        {
             return Err(Failure::Name(
                 "a login for the source is for one registry, and there are several; run docker \
                  login for each instead"
                     .into(),
             ));
         }
-        let remote = |host: &Host, given: &Option<Credentials>, access| {
+        let remote = |host: &Host, wire: &Wire, given: &Option<Credentials>, access| {
             let origin = Origin::new(host, self.is_plain(host));
             let login = Login::new(host, &origin, given.clone(), &keyring, &trusted);
             Remote::new(host, origin, wire.clone(), login, access)
         };
         let own = self::given("DEST", &self.dest_user, &self.dest_password_file)?;
-        let destination = Arc::new(remote(destination, &own, PULL_AND_PUSH));
+        let destination = Arc::new(remote(destination, &own_wire, &own, PULL_AND_PUSH));
         let prefix = self.prefix.as_deref();
-        let route = |source: &Source| {
+        let route = |sources: &Vec<Source>| {
+            let source = &sources[0];
             let to = source.repository_at_destination(self.strip_registry, prefix)?;
             let host = self.mirror_of(&source.host)?;
             Ok(Route {
-                source: remote(&host, &given, PULL),
+                source: remote(&host, &wire, &given, PULL),
                 from: source.repository.clone(),
                 destination: destination.clone(),
                 to,
@@ -223,14 +238,11 @@ impl Options {
         };
         let routes: Vec<Route> = sources.iter().map(route).collect::<Result<_, Failure>>()?;
         for (index, route) in routes.iter().enumerate() {
-            let same = |other: &Route| other.source.origin == route.source.origin;
-            if same_place(route) {
+            if route.source.origin == route.destination.origin && route.from == route.to {
                 let name = route.destination.name(&route.to);
                 return Err(Failure::Name(format!("{name} can't be copied onto itself")));
             }
-            if let Some(other) = routes[..index].iter().find(|other| other.to == route.to)
-                && !(same(other) && other.from == route.from)
-            {
+            if routes[..index].iter().any(|other| other.to == route.to) {
                 return Err(Failure::Name(format!(
                     "two repositories would both become {}; copy them one after the other, each \
                      with a --prefix",
@@ -242,7 +254,8 @@ impl Options {
     }
 
     fn is_plain(&self, host: &Host) -> bool {
-        host.is_loopback() || self.plain_http.iter().any(|plain| plain == host.as_str())
+        let is_in = |hosts: &[String]| hosts.iter().any(|one| one == host.as_str());
+        (host.is_loopback() || is_in(&self.plain_http)) && !is_in(&self.tls)
     }
 
     fn mirror_of(&self, host: &Host) -> Result<Host, Failure> {
@@ -260,8 +273,17 @@ impl Options {
     }
 }
 
-fn same_place(route: &Route) -> bool {
-    route.source.origin == route.destination.origin && route.from == route.to
+/// What is asked for, each repository once.
+fn by_repository(sources: Vec<Source>) -> Vec<Vec<Source>> {
+    let mut repositories: Vec<Vec<Source>> = Vec::new();
+    for source in sources {
+        let name = source.name();
+        match repositories.iter_mut().find(|same| same[0].name() == name) {
+            Some(same) => same.push(source),
+            None => repositories.push(vec![source]),
+        }
+    }
+    repositories
 }
 
 /// The login that was typed, or set in the environment.

@@ -160,7 +160,9 @@ impl Wire {
             });
             let certificates: Vec<Certificate<'static>> = certificates.collect();
             if certificates.is_empty() {
-                return Err(Failure::Name("--ca-file has no certificate in it".into()));
+                return Err(Failure::Name(
+                    "the file with certificates has none in it".into(),
+                ));
             }
             tls = tls.root_certs(RootCerts::from(certificates));
         }

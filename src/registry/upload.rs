@@ -9,8 +9,7 @@ use super::{
     Hashed, Job, Jobs, RETRY_SECS, Registry, Setback, Step, Task, Ticket, Upload, change, fail,
     refuse, respond,
 };
-use crate::catalog::Change;
-use crate::catalog::voyage::Voyage;
+use crate::catalog::{Arrival, Change};
 use crate::fault::Fault;
 use crate::oci::request::NewUpload;
 use crate::oci::{Digest, Refusal, Repository, Response};
@@ -156,7 +155,7 @@ impl Registry {
         ticket: Ticket,
         upload: Upload,
         step: Step,
-        result: Result<Option<Voyage>, Setback>,
+        result: Result<Option<Box<Arrival>>, Setback>,
     ) -> Jobs {
         self.end_transfer(&ticket.peer);
         self.sessions.remove(&upload.session);
@@ -182,16 +181,17 @@ impl Registry {
                 .insert(session.clone(), Session::Idle(hashed, self.now));
         }
         match (step, result) {
-            (Step::Append(_), Ok(_)) => {
-                let location = self.location(&repository, &session);
-                respond(ticket, Response::upload(location, &session, offset))
-            }
-            (Step::Finish(_, digest), Ok(voyage)) => {
+            (Step::Finish(..), Ok(Some(arrival))) => {
+                let digest = arrival.digest;
+                // Nobody may write to it before it has its final name.
+                self.sessions.insert(session, Session::Busy);
                 let location = self.url(&format!("{repository}/blobs/{digest}"));
                 let response = Response::created(location, &digest);
-                let mut jobs = change(ticket, repository, Change::LinkBlob(digest), response);
-                jobs.extend(self.embark(digest, voyage));
-                jobs
+                change(ticket, repository, Change::KeepBlob(arrival), response)
+            }
+            (_, Ok(_)) => {
+                let location = self.location(&repository, &session);
+                respond(ticket, Response::upload(location, &session, offset))
             }
             (_, Err(setback)) => fail(ticket, &setback),
         }

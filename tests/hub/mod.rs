@@ -28,6 +28,10 @@ pub struct Rules {
     pub referrers: bool,
     /// Each download breaks off after so many bytes.
     pub cut: Option<usize>,
+    /// But only so many of them.
+    pub cuts_max: u64,
+    /// Whether a part of a blob can be asked for; else all of it is sent.
+    pub ranges: bool,
     /// Every so manieth request fails with 503.
     pub stumble: Option<u64>,
     /// The ports of the API, of the token server and of the store of blobs.
@@ -43,6 +47,8 @@ impl Default for Rules {
             user: None,
             referrers: false,
             cut: None,
+            cuts_max: u64::MAX,
+            ranges: true,
             stumble: None,
             ports: [0; 3],
         }
@@ -354,16 +360,22 @@ impl State {
         let Some(blob) = blob else {
             return Reply::new(404);
         };
-        let range = ask.headers.get("range").and_then(|range| {
-            range
-                .strip_prefix("bytes=")?
-                .strip_suffix('-')?
-                .parse::<usize>()
-                .ok()
-        });
+        let range = ask
+            .headers
+            .get("range")
+            .filter(|_| self.rules.ranges)
+            .and_then(|range| {
+                range
+                    .strip_prefix("bytes=")?
+                    .strip_suffix('-')?
+                    .parse::<usize>()
+                    .ok()
+            });
         let start = range.unwrap_or(0).min(blob.len());
         self.counts.ranges += u64::from(range.is_some());
-        let length = self.rules.cut.unwrap_or(usize::MAX).min(blob.len() - start);
+        let cut = self.rules.cut.filter(|_| self.rules.cuts_max > 0);
+        let length = cut.unwrap_or(usize::MAX).min(blob.len() - start);
+        self.rules.cuts_max -= u64::from(length < blob.len() - start);
         self.counts.blob_bytes += length as u64;
         let mut reply = Reply::new(if range.is_some() { 206 } else { 200 })
             .carrying("application/octet-stream", &blob[start..]);
@@ -374,7 +386,7 @@ impl State {
                 format!("bytes {start}-{last}/{}", blob.len()),
             );
         }
-        reply.cut = self.rules.cut;
+        reply.cut = cut;
         reply
     }
 }

@@ -47,7 +47,8 @@ fn tags_are_chosen_by_glob_and_version() {
     ));
     run.expect_success();
     assert_eq!(tags(&other, "127.0.0.1/org/app"), ["3.1", "edge"]);
-    // By digest alone, and by tag and digest.
+    // By digest alone, and by tag and digest: that is one image, which is pulled once.
+    hub.take_counts();
     let digest = seed.tags["3.0"];
     let run = world.migrate(&format!(
         "{0}/org/app@{digest} {0}/org/app:pinned@{digest} {1} --prefix by",
@@ -55,6 +56,7 @@ fn tags_are_chosen_by_glob_and_version() {
     ));
     run.expect_success();
     assert_eq!(tags(&other, "by/127.0.0.1/org/app"), ["pinned"]);
+    assert_eq!(hub.take_counts().pulls, 9);
     assert_eq!(
         other
             .get(&format!("by/127.0.0.1/org/app/manifests/{digest}"))

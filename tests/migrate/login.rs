@@ -307,3 +307,60 @@ fn a_token_server_guards_the_destination() {
         "{seen:?}"
     );
 }
+
+/// TLS with a certificate of one's own; without --dest-ca-file nothing is sent at all.
+#[test]
+fn a_registry_with_a_certificate_of_its_own() {
+    let Some(world) = World::new() else { return };
+    let folder = world.path("tls");
+    std::fs::create_dir(&folder).expect("made");
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1".split(' '))
+        .args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ])
+        .args(["-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(&folder)
+        .stderr(Stdio::null())
+        .status();
+    let Ok(made) = made else {
+        eprintln!("skipped: openssl is not installed, which makes the certificate");
+        return;
+    };
+    assert!(made.success());
+    let certificate = folder.join("cert.pem");
+    let tls = format!(
+        "  tls: {{certificate: {}, key: {}}}",
+        certificate.display(),
+        folder.join("key.pem").display()
+    );
+    let target = world.registry("target", &tls);
+    let seed = Seed::alpine(1, None);
+    let repositories = vec![("library/alpine".to_owned(), seed.clone())];
+    let hub = Hub::start(Rules {
+        repositories,
+        ..Rules::default()
+    });
+    let arguments = format!(
+        "--mirror docker.io={} alpine {1} --tls {1} --retries 3",
+        hub.registry, target.host
+    );
+    let run = world.migrate(&arguments);
+    assert_eq!(run.code(), 1);
+    assert!(run.text().contains("certificate"), "{}", run.text());
+    world
+        .migrate(&format!(
+            "{arguments} --dest-ca-file {}",
+            certificate.display()
+        ))
+        .expect_success();
+    let again = world.migrate(&format!(
+        "{arguments} --dest-ca-file {}",
+        certificate.display()
+    ));
+    let summary = format!("0 copied, {} were there", seed.tags.len());
+    assert!(again.summary().contains(&summary), "{}", again.summary());
+}

@@ -55,6 +55,31 @@ fn cut_downloads_go_on_and_failing_requests_are_repeated() {
     );
 }
 
+/// A source that sends all of a blob when asked for the rest of it.
+#[test]
+fn a_source_without_ranges_is_read_again() {
+    let Some(world) = World::new() else { return };
+    let mut seed = Seed::default();
+    let layer = layer(&mut seed, 3_000_000, 1);
+    let image = seed.image(&[layer], ("amd64", None), "1", true);
+    seed.tag("1", digest_of(&image));
+    let rules = Rules {
+        cut: Some(1_000_000),
+        cuts_max: 2,
+        ranges: false,
+        ..Rules::default()
+    };
+    let hub = serve(&seed, rules);
+    let target = world.registry("target", "");
+    let run = world.migrate(&format!(
+        "{}/org/big {} --strip-registry",
+        hub.registry, target.host
+    ));
+    run.expect_success();
+    target.expect_whole("org/big", &seed);
+    assert!(hub.take_counts().blob_bytes > 5_000_000, "it was cut twice");
+}
+
 /// A damaged blob, a missing one and a manifest that is not what it was: those images fail, each
 /// with its cause, nothing of them is kept, and all others arrive.
 #[test]
@@ -174,7 +199,7 @@ fn mistakes_are_named() {
             "two repositories",
         ),
         ("127.0.0.1:1/a 127.0.0.1:1 --strip-registry", "onto itself"),
-        ("alpine host --ca-file /nonexistent", "/nonexistent"),
+        ("alpine host --src-ca-file /nonexistent", "/nonexistent"),
         ("alpine host --mirror quay.io", "HOST=MIRROR"),
     ] {
         let run = world.migrate(arguments);

@@ -83,7 +83,7 @@ impl World {
             let config = format!(
                 "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
                  storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-                 http: {{addr: '{host}'}}\n{more}\n",
+                 http:\n  addr: '{host}'\n{more}\n",
                 store.display()
             );
             let config = self.write(&format!("{name}.yml"), &config);

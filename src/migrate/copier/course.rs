@@ -80,62 +80,65 @@ impl Copier {
         } else {
             Default::default()
         };
-        if let Some((reference, target)) = self.trips[route].one() {
-            return self.want(route, reference, target);
+        self.want_ones(route);
+        if !self.trips[route].is_all() {
+            return;
         }
         let wanted = self.plan.selection.of(tags);
         self.notices.push_back(Notice::Found {
-            name: self.trips[route].source.to_string(),
+            name: self.trips[route].name(),
             tags: tags.len(),
             wanted: wanted.len(),
         });
         for tag in wanted {
-            self.known[route]
-                .companions
-                .values_mut()
-                .for_each(|tags| tags.retain(|t| *t != tag));
             self.want(route, Reference::Tag(tag.clone()), Reference::Tag(tag));
         }
     }
 
     fn unlisted(&mut self, route: usize, failure: Failure) {
-        match self.trips[route].one() {
-            // Whoever may pull an image need not be allowed to list them all.
-            Some((reference, target)) => self.want(route, reference, target),
-            None => {
-                self.tally.failed += 1;
-                let name = self.trips[route].source.to_string();
-                self.notices.push_back(Notice::Failed {
-                    name,
-                    failure: Arc::new(failure),
-                });
-            }
+        // Whoever may pull an image need not be allowed to list them all.
+        self.want_ones(route);
+        if self.trips[route].is_all() {
+            self.tally.failed += 1;
+            let name = self.trips[route].name();
+            let failure = Arc::new(failure);
+            self.notices.push_back(Notice::Failed { name, failure });
         }
     }
 
-    /// A tag or digest is to be brought.
-    pub(super) fn want(&mut self, route: usize, reference: Reference, target: Reference) {
+    /// The images that were named one by one are to be brought.
+    pub(super) fn want_ones(&mut self, route: usize) {
+        let sources = self.trips[route].sources.iter();
+        let ones: Vec<_> = sources.filter_map(|source| source.one()).collect();
+        for (reference, target) in ones {
+            self.want(route, reference, target);
+        }
+    }
+
+    /// A tag or digest is to be brought, unless it already is.
+    fn want(&mut self, route: usize, reference: Reference, target: Reference) {
+        let name = target.to_string();
+        if !self.known[route].wanted.insert(name.clone()) {
+            return;
+        }
         let root = self.roots.len();
         self.graph.add((route, Piece::Root(root)));
         self.tally.wanted += 1;
-        let known = self.trips[route].known.get(&target.to_string()).copied();
-        let (reference_here, target_here) = (reference.clone(), target.clone());
+        let known = self.trips[route].known.get(&name).copied();
+        let task = Task::Resolve {
+            root,
+            reference: reference.clone(),
+            target: target.clone(),
+            known,
+        };
+        self.lanes.begin(Job { route, task });
         self.roots.push(Root {
             route,
-            reference: reference_here,
-            target: target_here,
+            reference,
+            target,
             digest: None,
             there: None,
             is_set: false,
-        });
-        self.lanes.begin(Job {
-            route,
-            task: Task::Resolve {
-                root,
-                reference,
-                target,
-                known,
-            },
         });
     }
 
@@ -439,9 +442,6 @@ impl Copier {
         } else {
             '@'
         };
-        format!(
-            "{}/{}{separator}{}",
-            trip.source.host, trip.source.repository, root.reference
-        )
+        format!("{}{separator}{}", trip.name(), root.reference)
     }
 }
