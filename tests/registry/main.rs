@@ -21,8 +21,11 @@ macro_rules! journeys {
 
 mod chunks;
 mod deletion;
+mod heads;
 mod lists;
 mod manifests;
+mod manners;
 mod pulling;
 mod pushing;
 mod referrers;
+mod rude;
