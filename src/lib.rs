@@ -31,6 +31,7 @@
 //! | 0 | [`oci`], [`cid`] | the specs' words as types |
 //! | 0 | [`config`], [`fault`], [`logbook`] | settings, what can break, the log |
 //! | 0 | [`disk`], [`outward`] | durable files, lines to neighbours |
+//! | 0 | [`nearest`] | what a misspelt name may have meant |
 #![forbid(unsafe_code)]
 
 pub mod blobs;
@@ -44,6 +45,7 @@ pub mod gateway;
 pub mod http;
 pub mod kubo;
 pub mod logbook;
+pub mod nearest;
 pub mod oci;
 pub mod outward;
 pub mod pump;

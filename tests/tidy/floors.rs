@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("disk", 0),
     ("logbook", 0),
     ("outward", 0),
+    ("nearest", 0),
     ("http", 1),
     ("catalog", 1),
     ("spool", 1),
