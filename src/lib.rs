@@ -24,6 +24,7 @@
 //! | 3 | this file | wires listener, inbox, registry and pump, and runs the loop |
 //! | 2 | [`registry`] | decides |
 //! | 2 | [`pump`] | carries |
+//! | 2 | [`status`] | tells how far images have come |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
 //! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers, CIDs |
 //! | 1 | [`spool`], [`blobs`] | bytes on their way, bytes at rest |
@@ -52,6 +53,7 @@ pub mod progress;
 pub mod pump;
 pub mod registry;
 pub mod spool;
+pub mod status;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

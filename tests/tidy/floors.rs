@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("registry", 2),
     ("pump", 2),
     ("migrate", 2),
+    ("status", 2),
     ("lib", 3),
     ("main", 3),
 ];
