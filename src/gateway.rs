@@ -82,13 +82,7 @@ impl Gateway {
     /// yet, is [`Trouble::Missing`].
     pub fn read(&self, cid: &Cid, size: u64, range: Range<u64>) -> Result<Incoming, Fault> {
         let is_part = range != (0..size);
-        let (url, response) = self.follow(&self.url(cid), is_part.then_some(&range))?;
-        let status = response.status();
-        if status.is_redirection() {
-            let elsewhere = "it is not here: redirected to another host".into();
-            return Err(self.line.fault(&url, Trouble::Missing(elsewhere)));
-        }
-        let response = self.line.answered(&url, Ok(response))?;
+        let (url, response) = self.ask(cid, is_part.then_some(&range))?;
         let expected = match is_part {
             true => format!("206 bytes {}-{}/{size}", range.start, range.end - 1),
             false => "200".to_string(),
@@ -114,6 +108,21 @@ impl Gateway {
         Ok(self.line.incoming(&url, response, length))
     }
 
+    /// The length of a file in bytes, as far as the gateway can be believed.
+    pub fn size(&self, cid: &Cid) -> Result<u64, Fault> {
+        let (url, response) = self.ask(cid, Some(&(0..1)))?;
+        let told = match response.status().as_u16() {
+            206 => text(&response, CONTENT_RANGE).rsplit('/').next(),
+            // The whole, where ranges are ignored.
+            _ => Some(text(&response, CONTENT_LENGTH)),
+        };
+        let size = told.and_then(|size| size.parse().ok());
+        size.ok_or_else(|| {
+            let untold = "an answer that does not tell the length".into();
+            self.line.fault(&url, Trouble::Protocol(untold))
+        })
+    }
+
     /// Whether the gateway answers. What it answers does not matter, unless it says that it, or
     /// what stands before it, is down (502, 503, 504) or has enough of us (429).
     pub fn check(&self) -> Result<(), Fault> {
@@ -124,6 +133,21 @@ impl Gateway {
             429 | 502..=504 => self.line.answered(&url, Ok(response)).map(|_| ()),
             _ => Ok(()),
         }
+    }
+
+    /// An answer of the 200s to a request for content, or a part of it, and its URL.
+    fn ask(
+        &self,
+        cid: &Cid,
+        range: Option<&Range<u64>>,
+    ) -> Result<(String, Response<Body>), Fault> {
+        let (url, response) = self.follow(&self.url(cid), range)?;
+        if response.status().is_redirection() {
+            let elsewhere = "it is not here: redirected to another host".into();
+            return Err(self.line.fault(&url, Trouble::Missing(elsewhere)));
+        }
+        let response = self.line.answered(&url, Ok(response))?;
+        Ok((url, response))
     }
 
     /// The first answer that is no redirect, or a redirect out of this gateway, and its URL.

@@ -25,6 +25,7 @@
 //! | 2 | [`registry`] | decides |
 //! | 2 | [`pump`] | carries |
 //! | 2 | [`migrate`] | the other program of the house: copies images from another registry |
+//! | 2 | [`status`] | tells how far images have come |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
 //! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers, CIDs |
 //! | 1 | [`spool`], [`blobs`] | bytes on their way, bytes at rest |
@@ -32,6 +33,7 @@
 //! | 0 | [`oci`], [`cid`] | the specs' words as types |
 //! | 0 | [`config`], [`fault`], [`logbook`] | settings, what can break, the log |
 //! | 0 | [`disk`], [`outward`] | durable files, lines to neighbours |
+//! | 0 | [`nearest`], [`progress`] | what a misspelt name may have meant, how far something is |
 #![forbid(unsafe_code)]
 
 pub mod blobs;
@@ -46,11 +48,14 @@ pub mod http;
 pub mod kubo;
 pub mod logbook;
 pub mod migrate;
+pub mod nearest;
 pub mod oci;
 pub mod outward;
+pub mod progress;
 pub mod pump;
 pub mod registry;
 pub mod spool;
+pub mod status;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

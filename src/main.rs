@@ -1,10 +1,12 @@
 //! The command line of Lighthouse.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lighthouse::config::{self, Config, Net, Problem, Severity, Store};
+use lighthouse::status::{self, Verdict};
 use lighthouse::{Server, logbook, migrate};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -31,18 +33,26 @@ enum Verb {
     },
     /// Copy images from another registry: `registry migrate alpine 127.0.0.1:5005`.
     Migrate(Box<migrate::Options>),
+    Status(status::Options),
 }
 
 /// Everything is well.
 const WELL: u8 = 0;
 /// The configuration, or what it names, has to be put right.
 const WRONG: u8 = 1;
+/// A command that looks at a root directory could not begin.
+const UNABLE: u8 = 2;
+/// It did its work, and something is still on its way to the network.
+const ON_ITS_WAY: u8 = 3;
 
 fn main() -> ExitCode {
     let code = match Arguments::parse().verb {
         Verb::Serve { config } => serve(config.as_deref()),
         Verb::Check { config } => check(&config),
         Verb::Migrate(options) => return migrate::run(*options),
+        Verb::Status(options) => look(options.config.as_deref(), |config| {
+            status::run(config, &options)
+        }),
     };
     ExitCode::from(code)
 }
@@ -86,6 +96,32 @@ fn check(path: &Path) -> u8 {
         Err(problems) => {
             complain(Some(path), &problems);
             WRONG
+        }
+    }
+}
+
+/// Runs a command that looks at a root directory, or its network, and prints what it finds. Its
+/// log is what went wrong.
+fn look(
+    path: Option<&Path>,
+    command: impl FnOnce(&Config) -> Result<Verdict, Box<dyn Error>>,
+) -> u8 {
+    let mut config = match read(path) {
+        Ok((config, _)) => config,
+        Err(problems) => {
+            complain(path, &problems);
+            return UNABLE;
+        }
+    };
+    config.log.level = config.log.level.min(log::LevelFilter::Warn);
+    logbook::start(&config.log);
+    match command(&config) {
+        Ok(Verdict::Well) => WELL,
+        Ok(Verdict::Failed) => WRONG,
+        Ok(Verdict::OnItsWay) => ON_ITS_WAY,
+        Err(err) => {
+            eprintln!("error: {err}");
+            UNABLE
         }
     }
 }

@@ -96,8 +96,8 @@ impl Ledger {
         Ok(written_down.unwrap_or_else(|| Manifest::media_type_of(bytes)))
     }
 
-    /// Writes a change down; the bytes of a manifest or blob are settled already. It is durable once
-    /// `settling` has finished.
+    /// Writes a change down; the bytes of a manifest or blob are settled already. It is durable
+    /// once `settling` has finished.
     pub fn change(
         &self,
         settling: &mut Settling,

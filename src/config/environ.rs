@@ -9,6 +9,7 @@ use serde_yaml::{Mapping, Value};
 use super::keys::{self, DRIVERS, Fate};
 use super::read::{Reading, join};
 use super::{Problem, Severity};
+use crate::nearest::{distance, near};
 
 const PREFIX: &str = "REGISTRY_";
 
@@ -321,13 +322,13 @@ fn set(tree: &mut Value, steps: &[Step], value: Value) -> Result<(), usize> {
 
 /// What an unknown variable may have been meant to be.
 fn instead(name: &str) -> String {
-    let most = keys::near(&name[PREFIX.len()..]);
+    let most = near(&name[PREFIX.len()..]);
     let nearest = keys::patterns()
         .map(|(pattern, _)| pattern.replace("[]", "_0").replace(['.', '-'], "_"))
         .map(|words| format!("{PREFIX}{}", words.to_ascii_uppercase()))
         // One whose length differs by more is farther away than that as well.
         .filter(|known| !known.contains('*') && known.len().abs_diff(name.len()) <= most)
-        .map(|known| (keys::distance(name, &known), known))
+        .map(|known| (distance(name, &known), known))
         .min();
     match nearest {
         Some((distance, known)) if distance <= most => {

@@ -6,6 +6,7 @@
 use serde_yaml::Value;
 
 use super::read::{Reading, join};
+use crate::nearest::{distance, near};
 
 /// What becomes of a key.
 #[derive(Debug)]
@@ -329,11 +330,6 @@ fn instead(pattern: &str) -> String {
     }
 }
 
-/// The most letters by which a misspelt name may differ from what was meant.
-pub(super) fn near(name: &str) -> usize {
-    (name.len() / 3).max(2)
-}
-
 /// The distance of an unknown key to a known one; if only sections between its own and the key
 /// were left out, it is near.
 fn distance_of_keys(pattern: &str, section: &str, known: &str) -> usize {
@@ -349,31 +345,6 @@ fn distance_of_keys(pattern: &str, section: &str, known: &str) -> usize {
 /// The name at the end of a path.
 fn last_name(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
-}
-
-/// How many letters must be inserted, removed, replaced or swapped with their neighbour to get
-/// from one text to the other, upper and lower case being equal (optimal string alignment).
-pub(super) fn distance(one: &str, other: &str) -> usize {
-    let one: Vec<char> = one.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let other: Vec<char> = other.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let mut rows = [
-        vec![0; other.len() + 1],
-        vec![0; other.len() + 1],
-        (0..=other.len()).collect(),
-    ];
-    for i in 1..=one.len() {
-        rows.rotate_left(1);
-        rows[2][0] = i;
-        for j in 1..=other.len() {
-            let replaced = rows[1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
-            let mut least = replaced.min(rows[1][j] + 1).min(rows[2][j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                least = least.min(rows[0][j - 2] + 1);
-            }
-            rows[2][j] = least;
-        }
-    }
-    rows[2][other.len()]
 }
 
 #[cfg(test)]
@@ -424,21 +395,6 @@ mod test {
             let problems = super::super::parse(Some(&text), std::iter::empty());
             let problems = problems.expect_err("a section is no value");
             assert!(problems.iter().any(|p| p.key == path), "{problems:?}");
-        }
-    }
-
-    #[test]
-    fn distances() {
-        for (one, other, expected) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("", "abc", 3),
-            ("filesytem", "filesystem", 1),
-            ("fielsystem", "filesystem", 1),
-            ("rootDirectory", "rootdirectory", 0),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
         }
     }
 

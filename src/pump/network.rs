@@ -1,6 +1,8 @@
 //! To the content network and back: one leg of a blob's voyage at a time, each of which may end
 //! in the middle and be taken again. What was reached is written down before it is told.
 
+mod object;
+
 use std::fs::File;
 use std::io::Read;
 use std::time::Duration;

@@ -12,6 +12,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("disk", 0),
     ("logbook", 0),
     ("outward", 0),
+    ("nearest", 0),
+    ("progress", 0),
     ("http", 1),
     ("catalog", 1),
     ("spool", 1),
@@ -22,6 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("registry", 2),
     ("pump", 2),
     ("migrate", 2),
+    ("status", 2),
     ("lib", 3),
     ("main", 3),
 ];
