@@ -103,7 +103,7 @@ fn clients_that_vanish_leave_nothing_behind() {
                 line.say(&get);
                 line.read(100_000);
             }
-            4 => line.say(&Ask::get("/v2/").bytes()),
+            4 => line.say(Ask::get("/v2/").bytes()),
             _ => {}
         }
         if n % 2 == 0 {
