@@ -218,6 +218,8 @@ impl<'c> Exchange<'c> {
             .tally
             .count(self.method(), status, spent, self.taken, self.written);
         if log::log_enabled!(target: "access", log::Level::Info) {
+            // A query may hold what only the client should know.
+            let path = self.target().split('?').next().unwrap_or_default();
             let broken = if self.broken {
                 " (the connection broke)"
             } else {
@@ -226,7 +228,7 @@ impl<'c> Exchange<'c> {
             log::info!(
                 target: "access",
                 "http.request.method" = self.method(),
-                "http.request.uri" = self.target(),
+                "http.request.uri" = path,
                 "http.request.remoteaddr" = self.peer,
                 "http.request.useragent" = self.header("User-Agent").unwrap_or_default(),
                 "http.request.bytes" = self.taken,

@@ -162,12 +162,14 @@ impl Registry {
         let Upload {
             repository,
             session,
+            is_new,
             hashed,
-            ..
         } = upload;
         let offset = hashed.as_ref().map_or(0, |hashed| hashed.size);
         let goes_on = match (&step, &result) {
             (Step::Append(_), Ok(_)) => true,
+            // Nobody was told its name: it is gone.
+            _ if is_new => false,
             // What came in before is still there, and a client may go on from it.
             (_, Err(Setback::Broke(Fault::Client(_)))) => true,
             (_, Err(Setback::Refused(Refusal::ChunkOutOfOrder { .. }))) => true,

@@ -43,9 +43,43 @@ fn slow_heads_and_bodies_hold_nobody_up() {
         slow.push(half(manifest.stream(vec![b' '; 5000])));
     }
     slow.push(half(Ask::patch(&location).body(vec![0; 50_000])));
+    // Some ask for much and read nothing.
+    let blob = Blob::noise(5_000_000, 73);
+    hub.push_blob("a", &blob);
+    for _ in 0..20 {
+        let mut line = hub.line();
+        line.say(Ask::get(format!("/v2/a/blobs/{}", blob.digest)).bytes());
+        slow.push(line);
+    }
     others_are_answered(&hub);
     drop(slow);
     others_are_answered(&hub);
+}
+
+/// A head has its time, whether it comes drop by drop or not at all; so has a small body.
+#[test]
+fn a_head_that_does_not_end_is_cut() {
+    let hub = Served::on(Place::Disk);
+    let patience = Duration::from_secs(45);
+    let began = Instant::now();
+    let line = || hub.line().patient(patience);
+    let (mut silent, mut dripping, mut short) = (line(), line(), line());
+    silent.say("GET /v2/ HTTP/1.1\r\nHost: a\r\n");
+    let patch = Ask::patch(hub.begin("a")).body(vec![0; 700]).bytes();
+    short.say(&patch[..patch.len() - 1]);
+    dripping.say("GET /v2/ HTTP/1.1\r\nX: ");
+    // A drop now and then, until nobody listens.
+    while dripping.try_say("y").is_ok() {
+        assert!(
+            began.elapsed() < patience,
+            "drop by drop it goes on for ever"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    silent.ends();
+    short.hear("PATCH").refuses(400, "SIZE_INVALID");
+    short.ends();
+    assert!(began.elapsed() < patience);
 }
 
 /// One client has no more than its share of the places for bodies, whatever it does with them.
@@ -103,7 +137,7 @@ fn clients_that_vanish_leave_nothing_behind() {
                 line.say(&get);
                 line.read(100_000);
             }
-            4 => line.say(&Ask::get("/v2/").bytes()),
+            4 => line.say(Ask::get("/v2/").bytes()),
             _ => {}
         }
         if n % 2 == 0 {

@@ -225,6 +225,13 @@ impl Line {
         Ok(Line { socket })
     }
 
+    /// Waits longer than usual for what the registry says.
+    pub fn patient(self, patience: Duration) -> Line {
+        let set = self.socket.get_ref().set_read_timeout(Some(patience));
+        set.expect("a time-out");
+        self
+    }
+
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_say(bytes).expect("the registry listens");
     }
