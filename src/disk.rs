@@ -261,11 +261,7 @@ impl<'r> Settling<'r> {
                     .map_err(|err| Fault::disk("sync", path, err))
             })
         };
-        let share = self
-            .unsynced
-            .len()
-            .div_ceil(SYNCS_AT_A_TIME)
-            .max(SYNCS_IN_TURN);
+        let share = self.unsynced.len().div_ceil(SYNCS_AT_A_TIME).max(SYNCS_IN_TURN);
         let mut shares = self.unsynced.chunks(share);
         let Some(own) = shares.next() else {
             return Ok(());
