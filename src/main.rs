@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lighthouse::config::{self, Config, Net, Problem, Severity, Store};
+use lighthouse::export::{self, restore};
 use lighthouse::status::{self, Verdict};
 use lighthouse::{Server, logbook};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -32,6 +33,8 @@ enum Verb {
         config: PathBuf,
     },
     Status(status::Options),
+    Export(export::Options),
+    Restore(restore::Options),
 }
 
 /// Everything is well.
@@ -47,9 +50,9 @@ fn main() -> ExitCode {
     let code = match Arguments::parse().verb {
         Verb::Serve { config } => serve(config.as_deref()),
         Verb::Check { config } => check(&config),
-        Verb::Status(options) => look(options.config.as_deref(), |config| {
-            status::run(config, &options)
-        }),
+        Verb::Status(typed) => look(&typed.config, |config| status::run(config, &typed)),
+        Verb::Export(typed) => look(&typed.config, |config| export::run(config, &typed)),
+        Verb::Restore(typed) => look(&typed.config, |config| restore::run(config, &typed)),
     };
     ExitCode::from(code)
 }
@@ -100,13 +103,13 @@ fn check(path: &Path) -> u8 {
 /// Runs a command that looks at a root directory, or its network, and prints what it finds. Its
 /// log is what went wrong.
 fn look(
-    path: Option<&Path>,
+    path: &Option<PathBuf>,
     command: impl FnOnce(&Config) -> Result<Verdict, Box<dyn Error>>,
 ) -> u8 {
-    let mut config = match read(path) {
+    let mut config = match read(path.as_deref()) {
         Ok((config, _)) => config,
         Err(problems) => {
-            complain(path, &problems);
+            complain(path.as_deref(), &problems);
             return UNABLE;
         }
     };
