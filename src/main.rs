@@ -32,8 +32,11 @@ enum Verb {
         /// The configuration.
         config: PathBuf,
     },
+    /// Tell how far images have come on their way to the content network.
     Status(status::Options),
+    /// Write the catalog as one document, to the content network: `registry export --cid`.
     Export(export::Options),
+    /// Rebuild a registry from an export: `registry restore CID`.
     Restore(restore::Options),
 }
 

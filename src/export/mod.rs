@@ -24,10 +24,12 @@ use crate::pump::Network;
 use crate::status::{Verdict, open, say};
 use document::{Content, Document, Holdings, SIZE_MAX};
 
-/// Writes the catalog as one JSON document: repositories, tags and manifests, and the CID and size
-/// of every blob and manifest
+/// Where to write the catalog to.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
+The document is JSON: repositories with their tags and manifests, and the CID and size of every
+manifest and blob. Without --cid it goes to standard output.
+
 Exit codes:
   0  it is written, and all that it names is pinned
   1  it could not be put on the network

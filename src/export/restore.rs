@@ -29,10 +29,12 @@ use crate::progress::Progress;
 use crate::pump::Network;
 use crate::status::Verdict;
 
-/// Rebuilds a registry from an export: every repository, tag and manifest, and where on the
-/// content network each blob is
+/// What to restore, and into what.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
+Manifests are fetched; blobs stay on the network, and clients are sent to them or the registry
+fetches them when they are asked for. No server may be using the root directory.
+
 Exit codes:
   0  everything that the export names is restored
   1  something could not be fetched; the same command goes on from there

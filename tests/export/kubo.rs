@@ -29,8 +29,8 @@ fn a_registry_comes_back_from_a_node() {
     let dir = TempDir::new().expect("a folder");
     let cargo = Cargo::new();
     let served = Program::start(at_node(&dir, "old", &["serve"]));
-    cargo.push(&served);
     let say = |root, arguments: &[&str]| Said::from(run(&mut at_node(&dir, root, arguments)));
+    cargo.push(&served, || say("old", &["status"]));
     let status = say("old", &["status"]).ends(0).out;
     assert!(
         status
@@ -50,5 +50,7 @@ fn a_registry_comes_back_from_a_node() {
         said.err
     );
     say("new", &["restore", cid]).ends(0);
-    cargo.is_at(&Program::start(at_node(&dir, "new", &["serve"])));
+    let restored = Program::start(at_node(&dir, "new", &["serve"]));
+    restored.logged("are still to travel");
+    cargo.is_at(&restored);
 }

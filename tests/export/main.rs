@@ -16,7 +16,7 @@ mod world;
 use std::path::Path;
 use std::process::Stdio;
 
-use abroad::Abroad;
+use abroad::{Abroad, Said};
 use lighthouse::cid::{Cid, Import, Unixfs};
 use serde_json::{Value, json};
 use world::{Blob, Hub, Image, Program};
@@ -51,13 +51,14 @@ impl Cargo {
         Cargo(names.into_iter().map(image).collect())
     }
 
-    fn push(&self, served: &Program) {
+    /// Pushes everything, and waits until `status` says that it is pinned.
+    fn push(&self, served: &Program, status: impl Fn() -> Said) {
         for (repository, tag, image) in &self.0 {
             served.push(repository, tag, image);
         }
-        for (repository, tag, _) in &self.0 {
-            served.logged(&format!("{repository}:{tag} is completely"));
-        }
+        world::await_some("all to be pinned", || {
+            (status().code == Some(0)).then_some(())
+        });
     }
 
     /// Everything is there, as it was pushed.
@@ -78,11 +79,13 @@ impl Cargo {
     }
 }
 
-/// Serves a root directory that fetches what it does not have.
+/// Serves a root directory that fetches what it does not have, once it knows what that is.
 fn serve(abroad: &Abroad, root: &str) -> Program {
-    abroad.serve(root, |command| {
+    let served = abroad.serve(root, |command| {
         command.env("REGISTRY_STORAGE_REDIRECT_DISABLE", "true");
-    })
+    });
+    served.logged("are still to travel");
+    served
 }
 
 /// Exports to the network; the CID.
@@ -104,7 +107,7 @@ fn a_registry_comes_back_from_a_cid() {
     let abroad = Abroad::new();
     let cargo = Cargo::new();
     let served = serve(&abroad, "old");
-    cargo.push(&served);
+    cargo.push(&served, || abroad.say("old", &["status"]));
 
     // Beside its server.
     let document = abroad.say("old", &["export"]).ends(0);
@@ -135,7 +138,6 @@ fn a_registry_comes_back_from_a_cid() {
     assert_eq!(abroad.say("new", &["export"]).ends(0).out, document.out);
 
     let served = serve(&abroad, "new");
-    served.logged("0 of ");
     let (_, _, one) = &cargo.0[0];
     let head = served.head(format!("/v2/helloworld/blobs/{}", one.blobs[1].digest));
     let head = head.expect(200);
@@ -165,6 +167,7 @@ fn clients_are_redirected_to_what_is_restored() {
     let restored = abroad.serve("new", |command| {
         command.env("REGISTRY_STORAGE_ESTUARY_CACHE_SIZE", "0");
     });
+    restored.logged("0 of 4 blobs and manifests are still to travel");
     let blob = &image.blobs[0];
     // Until the gateway has answered its first check, the registry fetches what is asked for.
     let answer = world::await_some("a redirect", || {
@@ -329,7 +332,7 @@ fn a_restore_that_was_killed_goes_on() {
     let abroad = Abroad::new();
     let served = serve(&abroad, "old");
     let cargo = Cargo::of(60);
-    cargo.push(&served);
+    cargo.push(&served, || abroad.say("old", &["status"]));
     let cid = export(&abroad, "old");
 
     // The export, 40 manifests by way of the main node, and no more.
