@@ -98,11 +98,13 @@ impl Network {
                 _ => self.send(voyage, *cid, name, &open)?,
             }
         }
-        self.follow(voyage, cid, name)?;
-        if voyage.state == State::Local {
-            voyage.state = State::Failed;
+        match self.follow(voyage, cid, name) {
+            Err(fault) if voyage.state == State::Failed => {
+                voyage.cause = Some(fault.to_string());
+                Ok(())
+            }
+            followed => followed,
         }
-        Ok(())
     }
 
     /// The newest content of a name that is alive. A key for uploads only can't look: then there
