@@ -12,9 +12,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Advice, FlockOperation};
 use uuid::Uuid;
 
 use crate::fault::Fault;
@@ -23,10 +22,6 @@ use crate::fault::Fault;
 const OURS: &str = "lighthouse";
 /// Types of file systems that make names durable in order: ext2 to ext4, XFS (statfs(2)).
 const ORDERED: [i64; 2] = [0xEF53, 0x5846_5342];
-/// Contents synced side by side.
-const SYNCS_AT_A_TIME: usize = 8;
-/// Contents synced one after the other before it is worth a thread.
-const SYNCS_IN_TURN: usize = 4;
 
 /// A root directory, as registry:2 lays it out, with a place of our own beside.
 #[derive(Clone, Debug)]
@@ -202,6 +197,8 @@ impl<'r> Settling<'r> {
             let _ = fs::remove_file(&temporary);
             Fault::disk("write", path, err)
         })?;
+        // Begins to write it back. Advice that is not taken costs time and nothing else.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         self.unsynced.push((file, temporary.clone()));
         self.place(&temporary, path);
         Ok(())
@@ -252,34 +249,13 @@ impl<'r> Settling<'r> {
         finished
     }
 
-    /// Syncs new files side by side: the file system then needs one commit for many of them.
+    /// Syncs the contents of new files. The kernel was told of each one when it was written, so
+    /// the first sync finds all of them on their way, and one commit takes them all.
     fn sync_contents(&self) -> Result<(), Fault> {
-        let sync = |files: &[(File, PathBuf)]| {
-            let mut files = files.iter();
-            files.try_for_each(|(file, path)| {
-                file.sync_all()
-                    .map_err(|err| Fault::disk("sync", path, err))
-            })
-        };
-        let share = self
-            .unsynced
-            .len()
-            .div_ceil(SYNCS_AT_A_TIME)
-            .max(SYNCS_IN_TURN);
-        let mut shares = self.unsynced.chunks(share);
-        let Some(own) = shares.next() else {
-            return Ok(());
-        };
-        thread::scope(|scope| {
-            let sync = &sync;
-            let others: Vec<_> = shares
-                .map(|share| scope.spawn(move || sync(share)))
-                .collect();
-            let panicked = |_| Err(Fault::panicked("a sync panicked"));
-            let others = others
-                .into_iter()
-                .map(|other| other.join().unwrap_or_else(panicked));
-            std::iter::once(sync(own)).chain(others).collect()
+        let mut files = self.unsynced.iter();
+        files.try_for_each(|(file, path)| {
+            file.sync_all()
+                .map_err(|err| Fault::disk("sync", path, err))
         })
     }
 

@@ -24,6 +24,7 @@
 //! | 3 | this file | wires listener, inbox, registry and pump, and runs the loop |
 //! | 2 | [`registry`] | decides |
 //! | 2 | [`pump`] | carries |
+//! | 2 | [`migrate`] | the other program of the house: copies images from another registry |
 //! | 2 | [`status`] | tells how far images have come |
 //! | 2 | [`export`] | writes the catalog to the network, and restores it from there |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
@@ -33,7 +34,7 @@
 //! | 0 | [`oci`], [`cid`] | the specs' words as types |
 //! | 0 | [`config`], [`fault`], [`logbook`] | settings, what can break, the log |
 //! | 0 | [`disk`], [`outward`] | durable files, lines to neighbours |
-//! | 0 | [`nearest`], [`progress`] | what a misspelt name may have meant, how far something is |
+//! | 0 | [`nearest`] | what a misspelt name may have meant |
 #![forbid(unsafe_code)]
 
 pub mod blobs;
@@ -48,10 +49,10 @@ pub mod gateway;
 pub mod http;
 pub mod kubo;
 pub mod logbook;
+pub mod migrate;
 pub mod nearest;
 pub mod oci;
 pub mod outward;
-pub mod progress;
 pub mod pump;
 pub mod registry;
 pub mod spool;

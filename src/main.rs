@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use lighthouse::config::{self, Config, Net, Problem, Severity, Store};
 use lighthouse::export::{self, restore};
 use lighthouse::status::{self, Verdict};
-use lighthouse::{Server, logbook};
+use lighthouse::{Server, logbook, migrate};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -32,6 +32,8 @@ enum Verb {
         /// The configuration.
         config: PathBuf,
     },
+    /// Copy images from another registry: `registry migrate alpine 127.0.0.1:5005`.
+    Migrate(Box<migrate::Options>),
     /// Tell how far images have come on their way to the content network.
     Status(status::Options),
     /// Write the catalog as one document, to the content network: `registry export --cid`.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let code = match Arguments::parse().verb {
         Verb::Serve { config } => serve(config.as_deref()),
         Verb::Check { config } => check(&config),
+        Verb::Migrate(options) => return migrate::run(*options),
         Verb::Status(typed) => look(&typed.config, |config| status::run(config, &typed)),
         Verb::Export(typed) => look(&typed.config, |config| export::run(config, &typed)),
         Verb::Restore(typed) => look(&typed.config, |config| restore::run(config, &typed)),

@@ -96,8 +96,8 @@ impl Ledger {
         Ok(written_down.unwrap_or_else(|| Manifest::media_type_of(bytes)))
     }
 
-    /// Writes a change down; the bytes of a manifest are settled already. It is durable once
-    /// `settling` has finished.
+    /// Writes a change down; the bytes of a manifest or blob are settled already. It is durable
+    /// once `settling` has finished.
     pub fn change(
         &self,
         settling: &mut Settling,
@@ -106,9 +106,8 @@ impl Ledger {
     ) -> Result<(), Fault> {
         let place = self.place(repository);
         match change {
-            Change::LinkBlob(digest) => {
-                settling.write(&place.layer(digest), digest.to_string().as_bytes())?;
-            }
+            Change::LinkBlob(digest) => put_blob(settling, &place, digest)?,
+            Change::KeepBlob(arrival) => put_blob(settling, &place, &arrival.digest)?,
             Change::UnlinkBlob(digest) => settling.remove(place.layer(digest)),
             Change::PutManifest(new) => put_manifest(settling, &place, new)?,
             Change::DeleteTag(tag) => settling.remove(place.tag(tag)),
@@ -131,6 +130,10 @@ impl Ledger {
                 .join(repository.as_str()),
         )
     }
+}
+
+fn put_blob(settling: &mut Settling, place: &Place, digest: &Digest) -> Result<(), Fault> {
+    settling.write(&place.layer(digest), digest.to_string().as_bytes())
 }
 
 /// The manifest, then its tags: each refers only to what is there.

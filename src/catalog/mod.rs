@@ -10,6 +10,7 @@ pub mod voyage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use ledger::Ledger;
@@ -43,8 +44,10 @@ pub struct Contents {
 /// A change of one repository.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It holds a blob.
+    /// It holds a blob that is here already.
     LinkBlob(Digest),
+    /// It holds a blob that has just arrived.
+    KeepBlob(Box<Arrival>),
     /// It does not hold a blob any more.
     UnlinkBlob(Digest),
     /// It holds a manifest, and these tags point to it.
@@ -53,6 +56,19 @@ pub enum Change {
     DeleteTag(Tag),
     /// A manifest is no more, nor are these tags, which pointed to it.
     DeleteManifest(Digest, Vec<Tag>),
+}
+
+/// A blob that came in whole: verified and synced, and not yet at its final name.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// What it hashes to.
+    pub digest: Digest,
+    /// The file that holds it, in the folder of its upload session.
+    pub path: PathBuf,
+    /// The name of that session.
+    pub session: String,
+    /// Its way to the content network, if there is one.
+    pub voyage: Option<Voyage>,
 }
 
 /// A manifest to be put into a repository.
@@ -184,6 +200,9 @@ impl Contents {
         match change {
             Change::LinkBlob(digest) => {
                 self.blobs.insert(digest);
+            }
+            Change::KeepBlob(arrival) => {
+                self.blobs.insert(arrival.digest);
             }
             Change::UnlinkBlob(digest) => {
                 self.blobs.remove(&digest);

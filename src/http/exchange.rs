@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::time::{Instant, SystemTime};
 
+use rustix::io::ioctl_fionread;
 use rustix::net::SendFlags;
 use socket2::Socket;
 
@@ -177,8 +178,7 @@ impl<'c> Exchange<'c> {
             .head
             .length
             .map(|length| length.saturating_sub(self.taken));
-        let skippable = left.is_some_and(|left| left <= SKIP_SIZE_MAX)
-            && self.request.headers().get("Expect").is_none();
+        let skippable = left.is_some_and(|left| left <= SKIP_SIZE_MAX) && !self.head.waits;
         self.head.close |= response.close || !(self.body_over || skippable);
         self.answered = Some(response.status);
         print_head(response, &self.common.headers, length, self.head.close)
@@ -202,6 +202,9 @@ impl<'c> Exchange<'c> {
             let socket = self.socket;
             let mut body = self.body();
             linger(socket, |buffer| body.read(buffer));
+        } else if self.head.pipelined {
+            let mut socket = self.socket;
+            linger(socket, |buffer| socket.read(buffer));
         }
         // The library takes in what is left of a short body, and must not answer by itself.
         drop(self.request.into_writer());
@@ -215,6 +218,8 @@ impl<'c> Exchange<'c> {
             .tally
             .count(self.method(), status, spent, self.taken, self.written);
         if log::log_enabled!(target: "access", log::Level::Info) {
+            // A query may hold what only the client should know.
+            let path = self.target().split('?').next().unwrap_or_default();
             let broken = if self.broken {
                 " (the connection broke)"
             } else {
@@ -223,7 +228,7 @@ impl<'c> Exchange<'c> {
             log::info!(
                 target: "access",
                 "http.request.method" = self.method(),
-                "http.request.uri" = self.target(),
+                "http.request.uri" = path,
                 "http.request.remoteaddr" = self.peer,
                 "http.request.useragent" = self.header("User-Agent").unwrap_or_default(),
                 "http.request.bytes" = self.taken,
@@ -247,6 +252,17 @@ impl Read for Body<'_, '_> {
         if exchange.body_over || buffer.is_empty() {
             return Ok(0);
         }
+        let buffer = match exchange.head.length {
+            Some(length) => {
+                let left = length - exchange.taken;
+                let arrived = ioctl_fionread(exchange.socket).unwrap_or(0);
+                exchange.head.pipelined |= arrived > left;
+                exchange.head.close |= exchange.head.pipelined;
+                let size = left.min(buffer.len() as u64) as usize;
+                &mut buffer[..size]
+            }
+            None => buffer,
+        };
         let size = exchange.request.as_reader().read(buffer)?;
         exchange.taken += size as u64;
         let missing = exchange

@@ -332,6 +332,11 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let name: Repository = "a/b".parse().expect("a name");
         let session = "01234567-89ab-cdef-0123-456789abcdef";
+        let (head_only, plain) = (true, Wanted::default());
+        let head = Wanted {
+            head_only,
+            ..plain.clone()
+        };
         for (method, target, expected) in [
             ("GET", "/v2/".to_owned(), Request::Base),
             ("HEAD", "/v2".to_owned(), Request::Base),
@@ -351,12 +356,12 @@ mod tests {
             (
                 "HEAD",
                 format!("/v2/a/b/blobs/{digest}"),
-                Request::GetBlob(name.clone(), digest, Wanted::default()),
+                Request::GetBlob(name.clone(), digest, head),
             ),
             (
                 "GET",
                 format!("/v2/a/b/blobs/{}", digest.to_string().replace(':', "%3A")),
-                Request::GetBlob(name.clone(), digest, Wanted::default()),
+                Request::GetBlob(name.clone(), digest, plain.clone()),
             ),
             (
                 "GET",
@@ -364,7 +369,7 @@ mod tests {
                 Request::GetManifest(
                     name.clone(),
                     Reference::Tag("v1".parse().expect("a tag")),
-                    Wanted::default(),
+                    plain.clone(),
                 ),
             ),
             (

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use super::{Pump, message_of};
 use crate::catalog::Change;
 use crate::catalog::voyage::Voyage;
-use crate::disk::Settling;
+use crate::disk::{self, Settling};
 use crate::fault::Fault;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Request, Response};
 use crate::registry::{Event, Lesson, Paperwork, Question, Ticket};
@@ -85,28 +86,55 @@ impl Pump {
                     Ok(()) => Ok(()),
                     Err(fault) => Err(again(fault)),
                 });
+                if let (Change::KeepBlob(arrival), Ok(())) = (&change, &result) {
+                    self.end_session(&arrival.path);
+                }
                 report(Event::Written(ticket, repository, change, response, result));
             }
         }
     }
 
-    /// Writes a change down: the bytes of a manifest first, since all else refers to them.
+    /// Drops what is left of an upload session whose file became a blob.
+    fn end_session(&self, path: &Path) {
+        if let Some(Err(fault)) = path.parent().map(disk::discard) {
+            log::warn!("{fault}; the upload will be purged");
+        }
+    }
+
+    /// Writes a change down: the bytes first, since all else refers to them.
     fn write(
         &self,
         settling: &mut Settling,
         repository: &Repository,
         change: &Change,
     ) -> Result<(), Fault> {
-        if let Change::PutManifest(new) = change {
-            let blob = self.blobs.path(&new.digest);
-            self.blobs.write(settling, &new.digest, &new.stored.bytes)?;
-            if let Some(voyage) = &new.voyage
-                && Voyage::read(&blob)?.is_none()
-            {
-                voyage.settle(settling, &blob)?;
+        match change {
+            Change::PutManifest(new) => {
+                self.blobs.write(settling, &new.digest, &new.stored.bytes)?;
+                self.write_voyage(settling, &new.digest, new.voyage.as_ref())?;
             }
+            Change::KeepBlob(arrival) => {
+                self.blobs.place(settling, &arrival.path, &arrival.digest);
+                self.write_voyage(settling, &arrival.digest, arrival.voyage.as_ref())?;
+            }
+            _ => {}
         }
         self.ledger.change(settling, repository, change)
+    }
+
+    /// Writes a voyage down, unless the blob is on one already.
+    fn write_voyage(
+        &self,
+        settling: &mut Settling,
+        digest: &Digest,
+        voyage: Option<&Voyage>,
+    ) -> Result<(), Fault> {
+        let Some(voyage) = voyage else { return Ok(()) };
+        let blob = self.blobs.path(digest);
+        match Voyage::read(&blob)? {
+            Some(_) => Ok(()),
+            None => voyage.settle(settling, &blob),
+        }
     }
 
     fn answer(&self, ticket: Ticket, request: Request, question: Question) -> Event {

@@ -91,6 +91,12 @@ impl Pump {
             }
             Task::Receive(mut upload, step) => {
                 let received = guarded(|| self.receive(exchange, &mut upload, &step));
+                if upload.is_new
+                    && received.is_err()
+                    && let Err(fault) = self.spool.cancel(&upload.repository, &upload.session)
+                {
+                    log::error!("{fault}");
+                }
                 Some(Event::Received(ticket, upload, step, received))
             }
             Task::Measure(upload, location) => {

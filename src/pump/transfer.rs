@@ -3,9 +3,9 @@
 use std::fs::File;
 
 use super::{Pump, intake, say};
+use crate::catalog::Arrival;
 use crate::catalog::voyage::Voyage;
 use crate::cid::{Cid, Import};
-use crate::disk::Settling;
 use crate::fault::Fault;
 use crate::http::Exchange;
 use crate::oci::range::ChunkRange;
@@ -26,7 +26,7 @@ impl Pump {
         exchange: &mut Exchange,
         upload: &mut Upload,
         step: &Step,
-    ) -> Result<Option<Voyage>, Setback> {
+    ) -> Result<Option<Box<Arrival>>, Setback> {
         let (chunk, digest) = match step {
             Step::Append(chunk) => (chunk, None),
             Step::Finish(chunk, digest) => (chunk, Some(digest)),
@@ -66,7 +66,7 @@ impl Pump {
             return Err(Refusal::SizeInvalid(cause).into());
         }
         match digest {
-            Some(digest) => self.keep(&file, upload, digest, &mut buffer),
+            Some(digest) => self.take(&file, upload, digest, &mut buffer).map(Some),
             None => Ok(None),
         }
     }
@@ -96,14 +96,14 @@ impl Pump {
         Ok(())
     }
 
-    /// Makes a blob of a session: synced, at its final name; its voyage, where there is one.
-    fn keep(
+    /// Verifies and syncs what a session holds.
+    fn take(
         &self,
         file: &File,
         upload: &mut Upload,
         digest: &Digest,
         buffer: &mut [u8],
-    ) -> Result<Option<Voyage>, Setback> {
+    ) -> Result<Box<Arrival>, Setback> {
         let (repository, session) = (&upload.repository, &upload.session);
         let hashed = upload.hashed.take().map(|hashed| *hashed);
         let of_kind = |hashed: &Hashed| hashed.hasher.algorithm() == digest.algorithm();
@@ -130,38 +130,23 @@ impl Pump {
         let path = self.spool.path(repository, session);
         file.sync_all()
             .map_err(|err| Fault::disk("sync", &path, err))?;
-        let mut settling = Settling::new(&self.root);
-        let voyage = match &self.network {
-            Some(_) => {
-                let cid = unixfs.map(|unixfs| unixfs.finish().cid);
-                Some(self.voyage_of(&mut settling, digest, size, cid)?)
+        let voyage = self.network.as_ref().map(|_| {
+            let cid = unixfs.map(|unixfs| unixfs.finish().cid);
+            let cid = cid
+                .or_else(|| raw_cid(digest, size))
+                .map(|cid| cid.to_string());
+            Voyage {
+                cid,
+                ..Voyage::of(size)
             }
-            None => None,
-        };
-        self.blobs.place(&mut settling, &path, digest);
-        settling.finish()?;
-        self.spool.cancel(repository, session)?;
-        Ok(voyage)
-    }
-
-    /// The voyage of a blob: the one it is on, or a new one, which is written down.
-    pub(super) fn voyage_of(
-        &self,
-        settling: &mut Settling,
-        digest: &Digest,
-        size: u64,
-        cid: Option<Cid>,
-    ) -> Result<Voyage, Fault> {
-        let path = self.blobs.path(digest);
-        if let Some(voyage) = Voyage::read(&path)? {
-            return Ok(voyage);
-        }
-        let mut voyage = Voyage::of(size);
-        voyage.cid = cid
-            .or_else(|| raw_cid(digest, size))
-            .map(|cid| cid.to_string());
-        voyage.settle(settling, &path)?;
-        Ok(voyage)
+        });
+        let (digest, session) = (*digest, session.clone());
+        Ok(Box::new(Arrival {
+            digest,
+            path,
+            session,
+            voyage,
+        }))
     }
 
     pub(super) fn cancel(&self, upload: &Upload) -> Result<(), Setback> {

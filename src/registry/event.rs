@@ -9,7 +9,7 @@ use log::Level;
 
 use super::travel::Survey;
 use crate::catalog::voyage::Voyage;
-use crate::catalog::{Change, Contents, Stored};
+use crate::catalog::{Arrival, Change, Contents, Stored};
 use crate::cid::{Import, Unixfs};
 use crate::config::{FileCheck, HttpCheck, TcpCheck};
 use crate::fault::Fault;
@@ -60,9 +60,8 @@ pub enum Event {
         NewManifest,
         Result<Box<Draft>, Setback>,
     ),
-    /// The body of an upload came in; with a digest to finish it, the blob is kept.
-    /// What it is on the network is given if it was computed.
-    Received(Ticket, Upload, Step, Result<Option<Voyage>, Setback>),
+    /// The body of an upload came in; with a digest to finish it, a blob has arrived.
+    Received(Ticket, Upload, Step, Result<Option<Box<Arrival>>, Setback>),
     /// A change of the catalog is durable; then this answer is due.
     Written(Ticket, Repository, Change, Response, Result<(), Fault>),
     /// The bytes of a blob went out, or the client left.

@@ -114,7 +114,10 @@ impl Registry {
             Event::Written(ticket, repository, change, response, Ok(())) => {
                 self.take_in(ticket, &repository, change, response)
             }
-            Event::Written(ticket, repository, _, _, Err(fault)) => {
+            Event::Written(ticket, repository, change, _, Err(fault)) => {
+                if let Change::KeepBlob(arrival) = change {
+                    self.sessions.remove(&arrival.session);
+                }
                 self.catalog.forget(&repository);
                 fail(ticket, &fault.into())
             }
@@ -277,6 +280,11 @@ impl Registry {
                 Some(new.digest)
             }
             Change::LinkBlob(digest) => Some(*digest),
+            Change::KeepBlob(arrival) => {
+                self.sessions.remove(&arrival.session);
+                jobs.extend(self.embark(arrival.digest, arrival.voyage.clone()));
+                Some(arrival.digest)
+            }
             _ => None,
         };
         self.catalog.apply(repository, change);

@@ -9,8 +9,7 @@ use super::{
     Hashed, Job, Jobs, RETRY_SECS, Registry, Setback, Step, Task, Ticket, Upload, change, fail,
     refuse, respond,
 };
-use crate::catalog::Change;
-use crate::catalog::voyage::Voyage;
+use crate::catalog::{Arrival, Change};
 use crate::fault::Fault;
 use crate::oci::request::NewUpload;
 use crate::oci::{Digest, Refusal, Repository, Response};
@@ -156,19 +155,21 @@ impl Registry {
         ticket: Ticket,
         upload: Upload,
         step: Step,
-        result: Result<Option<Voyage>, Setback>,
+        result: Result<Option<Box<Arrival>>, Setback>,
     ) -> Jobs {
         self.end_transfer(&ticket.peer);
         self.sessions.remove(&upload.session);
         let Upload {
             repository,
             session,
+            is_new,
             hashed,
-            ..
         } = upload;
         let offset = hashed.as_ref().map_or(0, |hashed| hashed.size);
         let goes_on = match (&step, &result) {
             (Step::Append(_), Ok(_)) => true,
+            // Nobody was told its name: it is gone.
+            _ if is_new => false,
             // What came in before is still there, and a client may go on from it.
             (_, Err(Setback::Broke(Fault::Client(_)))) => true,
             (_, Err(Setback::Refused(Refusal::ChunkOutOfOrder { .. }))) => true,
@@ -182,16 +183,17 @@ impl Registry {
                 .insert(session.clone(), Session::Idle(hashed, self.now));
         }
         match (step, result) {
-            (Step::Append(_), Ok(_)) => {
-                let location = self.location(&repository, &session);
-                respond(ticket, Response::upload(location, &session, offset))
-            }
-            (Step::Finish(_, digest), Ok(voyage)) => {
+            (Step::Finish(..), Ok(Some(arrival))) => {
+                let digest = arrival.digest;
+                // Nobody may write to it before it has its final name.
+                self.sessions.insert(session, Session::Busy);
                 let location = self.url(&format!("{repository}/blobs/{digest}"));
                 let response = Response::created(location, &digest);
-                let mut jobs = change(ticket, repository, Change::LinkBlob(digest), response);
-                jobs.extend(self.embark(digest, voyage));
-                jobs
+                change(ticket, repository, Change::KeepBlob(arrival), response)
+            }
+            (_, Ok(_)) => {
+                let location = self.location(&repository, &session);
+                respond(ticket, Response::upload(location, &session, offset))
             }
             (_, Err(setback)) => fail(ticket, &setback),
         }

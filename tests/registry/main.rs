@@ -20,9 +20,19 @@ macro_rules! journeys {
 }
 
 mod chunks;
+mod crash;
 mod deletion;
+mod full_disk;
+mod heads;
 mod lists;
 mod manifests;
+mod manners;
+mod order;
 mod pulling;
 mod pushing;
 mod referrers;
+mod restart;
+mod rude;
+mod settings;
+mod startup;
+mod tree;

@@ -157,7 +157,7 @@ fn a_manifest_comes_back_byte_for_byte(hub: &Served) {
     hub.push_blob("a", &config);
     let digest = config.digest;
     let odd = format!(
-        "\n{{ \"layers\" : [],\t\"schemaVersion\":2, \"x\": \"\\u00e9 é\", \"schemaVersion2\": 1e3,\r\n\
+        "\n{{ \"layers\" : [],\t\"schemaVersion\":2, \"x\": \"\\u00e9 é\", \"y\": 1e3,\r\n\
          \"config\":{{\"size\":2,\"digest\":\"{digest}\",\"mediaType\":\"{CONFIG}\"}}}}\n\n"
     );
     let odd = Image {

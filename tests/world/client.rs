@@ -53,6 +53,14 @@ impl Ask {
         Ask::new("DELETE", target)
     }
 
+    /// The same by another method.
+    pub fn by(self, method: &str) -> Ask {
+        Ask {
+            method: method.into(),
+            ..self
+        }
+    }
+
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Ask {
         self.headers.push((name.into(), value.into()));
         self
@@ -68,6 +76,10 @@ impl Ask {
     pub fn stream(mut self, body: impl Into<Vec<u8>>) -> Ask {
         self.chunked = true;
         self.body(body)
+    }
+
+    pub fn declares_length(&self) -> bool {
+        !self.chunked
     }
 
     /// The head of the request.
@@ -89,6 +101,11 @@ impl Ask {
             None => {}
         }
         (head + "\r\n").into_bytes()
+    }
+
+    /// The head, to be shown.
+    pub fn head_text(&self) -> String {
+        String::from_utf8_lossy(&self.head_bytes()).into_owned()
     }
 
     /// The whole request.
@@ -206,6 +223,13 @@ impl Line {
         socket.set_write_timeout(Some(PATIENCE))?;
         let socket = BufReader::new(socket);
         Ok(Line { socket })
+    }
+
+    /// Waits longer than usual for what the registry says.
+    pub fn patient(self, patience: Duration) -> Line {
+        let set = self.socket.get_ref().set_read_timeout(Some(patience));
+        set.expect("a time-out");
+        self
     }
 
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) {

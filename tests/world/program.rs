@@ -81,7 +81,7 @@ impl Program {
         };
         let line = program.logged("listening on ");
         let (_, address) = line.split_once("listening on ").expect("it says so");
-        let address = address.split_whitespace().next().expect("an address");
+        let address = address.split([' ', '"']).next().expect("an address");
         program.hub.address = address.replace("[::]", "127.0.0.1");
         program
     }

@@ -1,0 +1,139 @@
+//! A disk that is full: pushes are told so, pulls go on, and nothing stands where it should not.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::world::{Ask, Blob, Image, Program, skip};
+
+/// A file system of a few MiB, gone when it is dropped.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// None, with the reason printed, where it can't be made.
+    fn of_mebibytes(size: u32) -> Option<SmallDisk> {
+        let dir = TempDir::new().expect("a folder");
+        let options = format!("size={size}m");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(dir.path())
+            .output();
+        match mount {
+            Ok(output) if output.status.success() => Some(SmallDisk(dir)),
+            Ok(output) => {
+                skip(&format!(
+                    "no small disk: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                ));
+                None
+            }
+            Err(err) => {
+                skip(&format!("no small disk: mount: {err}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A mount that stays is removed with the machine; the folder says where it is.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Every file at a final name is whole.
+fn no_ghosts(root: &Path) {
+    let mut folders = vec![root.join("docker")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let size = path.metadata().expect("there").len();
+                let whole = size > 0 || path.to_str().is_some_and(|path| path.contains("_uploads"));
+                assert!(whole, "a ghost at {}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_recovers() {
+    let Some(disk) = SmallDisk::of_mebibytes(6) else {
+        return;
+    };
+    let hub = Program::serve(disk.0.path(), &[]);
+    let image = Image::named("before");
+    hub.push("a", "v1", &image);
+    let small = Blob::noise(2 << 20, 100);
+    hub.push_blob("a", &small);
+    let large = Blob::noise(8 << 20, 101);
+    let post = Ask::post(format!("/v2/a/blobs/uploads/?digest={}", large.digest));
+    let location = hub.begin("a");
+    let put = Ask::put(format!("{location}?digest={}", large.digest));
+    for ask in [
+        post.clone().body(large.bytes.clone()),
+        post.stream(large.bytes.clone()),
+        put.body(large.bytes.clone()),
+    ] {
+        let refused = hub.ask(ask).refuses(507, "UNKNOWN");
+        assert!(
+            String::from_utf8_lossy(&refused.body).contains("disk is full"),
+            "{refused}"
+        );
+        refused.header("Retry-After");
+    }
+    hub.logged("the disk is full");
+    // A session whose name nobody was told would take its room for good.
+    let sessions = disk
+        .0
+        .path()
+        .join("docker/registry/v2/repositories/a/_uploads");
+    let named = location.rsplit_once('/').expect("a path").1;
+    let left: Vec<_> = std::fs::read_dir(sessions).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].as_ref().expect("an entry").file_name(), named);
+    // What is there can be pulled, and what is not there can't.
+    assert_eq!(
+        hub.manifest("a", "v1").expect(200).body,
+        image.manifest.bytes
+    );
+    assert!(hub.blob("a", &small).expect(200).body == small.bytes);
+    hub.blob("a", &large).refuses(404, "BLOB_UNKNOWN");
+    // Room to the last byte: even a manifest does not fit any more.
+    let filler = disk.0.path().join("filler");
+    let _ = std::fs::write(&filler, vec![0; 8 << 20]);
+    let late = Image::document(&image.media_type, &late_document(&image));
+    hub.put_manifest("a", "v2", &late).refuses(507, "UNKNOWN");
+    hub.manifest("a", "v2").refuses(404, "MANIFEST_UNKNOWN");
+    hub.manifest("a", &late.digest())
+        .refuses(404, "MANIFEST_UNKNOWN");
+    assert_eq!(
+        hub.manifest("a", "v1").expect(200).body,
+        image.manifest.bytes
+    );
+    no_ghosts(disk.0.path());
+    // With room again, all goes on as if nothing had been.
+    std::fs::remove_file(filler).expect("there");
+    hub.delete(&location).expect(204);
+    hub.put_manifest("a", "v2", &late).expect(201);
+    hub.push("b", "v1", &Image::named("after"));
+    hub.kill();
+    let hub = Program::serve(disk.0.path(), &[]);
+    assert_eq!(
+        hub.manifest("a", "v2").expect(200).body,
+        late.manifest.bytes
+    );
+    hub.manifest("b", "v1").expect(200);
+}
+
+/// A large manifest of blobs that are there already.
+fn late_document(image: &Image) -> serde_json::Value {
+    let mut document: serde_json::Value =
+        serde_json::from_slice(&image.manifest.bytes).expect("JSON");
+    document["annotations"] = serde_json::json!({ "x": "x".repeat(1 << 20) });
+    document
+}

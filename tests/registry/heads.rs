@@ -1,0 +1,263 @@
+//! Heads of requests that are no requests, and what hides in those that are (RFC 9112).
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::world::{Ask, Blob, Image, Place, Program, Served};
+
+/// It was refused in the form that clients read, and the connection is over.
+#[track_caller]
+fn refused(hub: &Served, bytes: impl AsRef<[u8]>, status: u16) {
+    let mut line = hub.line();
+    line.say(&bytes);
+    let shown = String::from_utf8_lossy(bytes.as_ref()).into_owned();
+    let answer = line
+        .try_hear("GET")
+        .unwrap_or_else(|err| panic!("{err}: {shown:.200?}"));
+    assert_eq!(answer.status, status, "{shown:.200?}: {answer}");
+    let answer = answer.refuses(status, "UNSUPPORTED");
+    assert_eq!(answer.header("Connection"), "close");
+    line.ends();
+}
+
+#[test]
+fn a_head_that_can_be_read_in_two_ways_is_refused() {
+    let hub = Served::on(Place::Disk);
+    for head in [
+        "GET /v2/ HTTP/1.1",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nHost: b",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\n folded: x",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nX : y",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nX Y: z",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\n: z",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nno colon",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nX: y\0z",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nX: y\nContent-Length: 5",
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nX: y\rZ: w",
+        "GET /v2/ HTTP/1.1\r\nHost: é",
+        "GET /v2/é HTTP/1.1\r\nHost: a",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\ncontent-length: 6",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: +5",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: ",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: -1",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked",
+        "PUT /v2/ HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\nContent-Length: 5",
+        "GET /v2/ HTTP/2.0\r\nHost: a",
+        "GET /v2/ HTTP/1.2\r\nHost: a",
+        "GET /v2/ HTTP/2.0 HTTP/1.1\r\nHost: a",
+        "GET  /v2/ HTTP/1.1\r\nHost: a",
+        "GET /v2/\tx HTTP/1.1\r\nHost: a",
+        "GET /v2/\r\nHost: a",
+        "GET",
+        "",
+        "\r\nGET /v2/ HTTP/1.1",
+        "PRI * HTTP/2.0",
+    ] {
+        refused(&hub, format!("{head}\r\n\r\n"), 400);
+    }
+    hub.get("/v2/").expect(200);
+}
+
+#[test]
+fn a_head_without_an_end_is_too_large() {
+    let hub = Served::on(Place::Disk);
+    let long = "x".repeat(40_000);
+    for head in [
+        format!("GET /v2/ HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
+        format!("GET /v2/{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!(
+            "GET /v2/ HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "X: y\r\n".repeat(8000)
+        ),
+        long,
+    ] {
+        refused(&hub, head, 431);
+    }
+    // What a browser or a proxy may add is no reason.
+    let ask = Ask::get("/v2/").with("Cookie", "x".repeat(20_000));
+    hub.ask(ask).expect(200);
+}
+
+#[test]
+fn a_head_may_come_in_pieces() {
+    let dir = TempDir::new().expect("a folder");
+    let path = dir.path().join("socket");
+    let unix = [
+        ("HTTP_NET", "unix"),
+        ("HTTP_ADDR", path.to_str().expect("UTF-8")),
+    ];
+    for hub in [Served::on(Place::Disk), Served::with(Place::Disk, &unix)] {
+        let mut line = hub.line();
+        for piece in [
+            "G",
+            "ET /v2/ HT",
+            "TP/1.1\r\nHost: a\r\n",
+            "X: y\r\n\r",
+            "\n",
+        ] {
+            line.say(piece);
+            // The registry has to see the pieces one by one; no event tells that it has.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        line.hear("GET").expect(200);
+    }
+}
+
+#[test]
+fn heads_cost_little_memory() {
+    let dir = TempDir::new().expect("a folder");
+    let hub = Program::serve(dir.path(), &[]);
+    let half = format!("GET /v2/ HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(31_000));
+    let mut lines: Vec<_> = (0..200).map(|_| hub.line()).collect();
+    for line in &mut lines {
+        line.say(&half);
+    }
+    hub.get("/v2/").expect(200);
+    for line in &mut lines {
+        // More than any socket buffers; it ends before all of it is taken.
+        let _ = line.try_say("x".repeat(1 << 20));
+    }
+    hub.get("/v2/").expect(200);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).expect("alive");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak");
+    let peak: u64 = peak
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number");
+    assert!(peak < 64 << 10, "{peak} KiB");
+}
+
+/// docker, skopeo, crane and podman try https first; every second lost here is lost on each push.
+#[test]
+fn a_tls_hello_is_closed_at_once() {
+    let hub = Served::on(Place::Disk);
+    let mut hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec();
+    hello.extend(Blob::noise(506, 40).bytes);
+    for size in [1, 5, 11, hello.len()] {
+        let began = Instant::now();
+        let mut line = hub.line();
+        line.say(&hello[..size]);
+        line.ends();
+        assert!(began.elapsed() < Duration::from_secs(2), "{size}");
+    }
+}
+
+#[test]
+fn nothing_in_a_request_becomes_a_header() {
+    let hub = Served::on(Place::Disk);
+    let image = Image::named("x");
+    hub.push("a", "v1", &image);
+    let evil = "%0d%0aX-Evil:%201%0d%0a%0d%0a";
+    for ask in [
+        Ask::get(format!("/v2/{evil}/tags/list")),
+        Ask::get(format!("/v2/a/manifests/{evil}")),
+        Ask::get(format!("/v2/a/tags/list?n=1&last={evil}")),
+        Ask::get(format!("/v2/_catalog?n=1&last={evil}")),
+        Ask::get(format!(
+            "/v2/a/referrers/{}?artifactType={evil}",
+            image.digest()
+        )),
+        Ask::post(format!(
+            "/v2/a/blobs/uploads/?mount={}&from={evil}",
+            image.digest()
+        )),
+        Ask::post(format!("/v2/a/blobs/uploads/?digest={evil}")),
+        Ask::put(format!("/v2/a/manifests/{}?tag={evil}", image.digest())).body("{}"),
+        Ask::get("/v2/a/manifests/v1").with("If-None-Match", "\"\\r\\nX-Evil: 1\""),
+        Ask::put("/v2/a/manifests/v1")
+            .with("Content-Type", "a\\r\\nX-Evil: 1")
+            .body("{}"),
+    ] {
+        let answer = hub.ask(ask.clone());
+        assert!(
+            answer.find("X-Evil").is_none(),
+            "{}: {answer}",
+            ask.head_text()
+        );
+        assert!(answer.status < 500, "{}: {answer}", ask.head_text());
+    }
+}
+
+#[test]
+fn no_path_leaves_the_root() {
+    let dir = TempDir::new().expect("a folder");
+    let root = dir.path().join("deep/root");
+    std::fs::create_dir_all(&root).expect("a folder");
+    std::fs::write(dir.path().join("secret"), "secret").expect("written");
+    let hub = Served::at(&root, &[]);
+    let image = Image::named("x");
+    hub.push("a", "v1", &image);
+    let digest = image.digest();
+    for up in [
+        "..",
+        "../..",
+        "%2e%2e",
+        "%2e%2e/%2e%2e",
+        "..%2f..",
+        "%252e%252e",
+        ".%2e/",
+        "a/../../..",
+        "..%5c..",
+        "%2e%2e%2f%2e%2e%2f%2e%2e%2f%2e%2e%2fsecret",
+        "a%00",
+        "/",
+        "//secret",
+        "%c0%ae%c0%ae/secret",
+        "a/./b",
+        ".",
+        "a/_manifests",
+        "a/_layers/sha256",
+    ] {
+        for ask in [
+            Ask::get(format!("/{up}/secret")),
+            Ask::get(format!("/v2/{up}")),
+            Ask::get(format!("/v2/{up}/tags/list")),
+            Ask::get(format!("/v2/{up}/manifests/v1")),
+            Ask::get(format!("/v2/a/manifests/{up}")),
+            Ask::get(format!("/v2/a/blobs/sha256:{up}")),
+            Ask::get(format!("/v2/a/blobs/uploads/{up}")),
+            Ask::get(format!("/v2/a/referrers/{up}")),
+            Ask::post(format!("/v2/{up}/blobs/uploads/")),
+            Ask::post(format!("/v2/b/blobs/uploads/?mount={digest}&from={up}")),
+            Ask::put(format!("/v2/a/manifests/{up}")).body(image.manifest.bytes.clone()),
+            Ask::put(format!("/v2/{up}/manifests/v1")).body(image.manifest.bytes.clone()),
+            Ask::put(format!("/v2/a/manifests/{digest}?tag={up}"))
+                .body(image.manifest.bytes.clone()),
+            Ask::patch(format!("/v2/a/blobs/uploads/{up}")).body("x"),
+            Ask::delete(format!("/v2/a/blobs/uploads/{up}")),
+            Ask::delete(format!("/v2/a/manifests/{up}")),
+        ] {
+            let answer = hub.ask(ask.clone());
+            let refused = (400..500).contains(&answer.status);
+            assert!(
+                refused && !answer.body.ends_with(b"secret"),
+                "{}: {answer}",
+                ask.head_text()
+            );
+        }
+    }
+    let names = |path: &std::path::Path| -> Vec<_> {
+        let entries = std::fs::read_dir(path).expect("a folder");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("a name").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(dir.path()), ["deep", "secret"]);
+    assert_eq!(names(&dir.path().join("deep")), ["root"]);
+    assert_eq!(names(&root), ["docker", "lighthouse"]);
+    assert_eq!(names(&hub.tree().join("repositories")), ["a"]);
+}

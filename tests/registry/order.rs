@@ -1,0 +1,159 @@
+//! The order in which bytes, names and answers become durable, as the kernel sees it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::world::{Ask, Blob, Hub, Image, Program, await_some, skip};
+
+/// A system call that ended well.
+#[derive(Debug)]
+enum Call {
+    Sync(String),
+    Rename(String, String),
+    /// 201 went out.
+    Created,
+}
+
+/// Reads what strace wrote. A call that others interrupted comes in two lines.
+fn calls(trace: &str) -> Vec<Call> {
+    let mut begun: HashMap<&str, String> = HashMap::new();
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let rest = rest.trim_start();
+        let whole = if let Some(start) = rest.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread, start.to_owned());
+            // An answer counts from its beginning: nothing may be missing by then.
+            if !start.contains("HTTP/1.1 201") {
+                continue;
+            }
+            start.to_owned()
+        } else if rest.starts_with("<... ") {
+            let end = rest.split_once("resumed>").map_or("", |(_, end)| end);
+            let start = begun.remove(thread).unwrap_or_default();
+            if start.contains("HTTP/1.1 201") {
+                continue;
+            }
+            start + end
+        } else {
+            rest.to_owned()
+        };
+        let name = whole.split('(').next().unwrap_or_default();
+        let is_good = whole.ends_with("= 0");
+        match name {
+            "fsync" | "fdatasync" | "syncfs" if is_good => {
+                let path = whole
+                    .split_once('<')
+                    .and_then(|(_, rest)| rest.split_once('>'));
+                calls.push(Call::Sync(path.expect("a path").0.to_owned()));
+            }
+            "rename" | "renameat" | "renameat2" if is_good => {
+                let quoted: Vec<&str> = whole.split('"').skip(1).step_by(2).collect();
+                calls.push(Call::Rename(quoted[0].to_owned(), quoted[1].to_owned()));
+            }
+            _ if whole.contains("HTTP/1.1 201") => calls.push(Call::Created),
+            _ => {}
+        }
+    }
+    calls
+}
+
+/// Whether the file system makes names durable in the order in which they were given, so that
+/// the last sync of any takes all of them along: ext2 to ext4, XFS.
+fn orders_names(path: &Path) -> bool {
+    let found = rustix::fs::statfs(path).expect("a file system");
+    [0xEF53, 0x5846_5342].contains(&found.f_type)
+}
+
+/// Serves under strace while `visit` lasts; what the kernel was asked.
+fn traced(dir: &Path, visit: impl FnOnce(&Hub)) -> Vec<Call> {
+    let trace = dir.join("trace");
+    let mut strace = Command::new("strace");
+    // With -D the program is our child, and strace watches from aside.
+    strace
+        .args(["-D", "-f", "-y", "-s", "20", "-o"])
+        .arg(&trace)
+        .args([
+            "-e",
+            "trace=fsync,fdatasync,syncfs,rename,renameat,renameat2,sendto,write",
+        ])
+        .args([env!("CARGO_BIN_EXE_registry"), "serve"])
+        .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+        .env(
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY",
+            dir.join("root"),
+        );
+    let program = Program::start(strace);
+    visit(&program);
+    let ended = format!("{} +++ exited with 0 +++", program.pid());
+    program.signal(Signal::TERM);
+    assert!(program.end().success());
+    let trace = await_some("strace to end", || {
+        let trace = std::fs::read_to_string(&trace).expect("a trace");
+        let last = trace.lines().any(|line| line.replace("  ", " ") == ended);
+        last.then_some(trace)
+    });
+    calls(&trace)
+}
+
+#[test]
+fn created_means_synced_at_the_final_name() {
+    if Command::new("strace").arg("--version").output().is_err() {
+        return skip("strace is not installed");
+    }
+    let dir = TempDir::new().expect("a folder");
+    let calls = traced(dir.path(), |hub| {
+        let image = Image::named("x");
+        hub.push("library/a", "v1", &image);
+        hub.push("library/a", "v1", &Image::named("y"));
+        let blob = Blob::noise(3_000_000, 110);
+        let patch = Ask::patch(hub.begin("b")).stream(blob.bytes.clone());
+        let location = hub.ask(patch).expect(202).header("Location").to_owned();
+        hub.ask(Ask::put(format!("{location}?digest={}", blob.digest)))
+            .expect(201);
+        let mount = format!("/v2/c/blobs/uploads/?mount={}&from=b", blob.digest);
+        hub.ask(Ask::post(mount)).expect(201);
+    });
+    let ordered = orders_names(dir.path());
+    let mut synced: HashSet<&str> = HashSet::new();
+    // Folders with names that no sync has made durable yet.
+    let mut loose: HashSet<&str> = HashSet::new();
+    let (mut created, mut placed) = (0, 0);
+    for call in &calls {
+        match call {
+            Call::Sync(path) => {
+                synced.insert(path);
+                if ordered {
+                    loose.clear();
+                } else {
+                    loose.remove(path.as_str());
+                }
+            }
+            Call::Rename(from, to) if to.contains("/docker/registry/v2/") => {
+                assert!(
+                    synced.contains(from.as_str()),
+                    "{to} was named before its bytes were safe"
+                );
+                loose.insert(to.rsplit_once('/').expect("a folder").0);
+                placed += 1;
+            }
+            Call::Rename(..) => {}
+            Call::Created => {
+                assert!(
+                    loose.is_empty(),
+                    "an answer went out before these were synced: {loose:?}"
+                );
+                created += 1;
+            }
+        }
+    }
+    // Eight blobs, two manifests, a mount; each has bytes or a link at least.
+    assert_eq!(created, 10, "{calls:#?}");
+    assert!(placed >= created, "{calls:#?}");
+}
