@@ -16,7 +16,7 @@ use crate::fault::Fault;
 pub enum State {
     /// On this machine's disk only.
     Local,
-    /// On its way.
+    /// On its way; or an upload ended and nobody knows whether it got through.
     Uploading,
     /// The network has the bytes and has not pinned them yet.
     Stored,
@@ -41,6 +41,9 @@ pub struct Voyage {
     /// Why it went no further, the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// How often it was looked for in vain since an upload whose end is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sought: u32,
     /// Whether it is a manifest, which stays on this disk whatever the network keeps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_manifest: bool,
@@ -56,6 +59,7 @@ impl Voyage {
             state,
             content: None,
             cause: None,
+            sought: 0,
             is_manifest,
         }
     }
@@ -80,6 +84,10 @@ impl Voyage {
         self.settle(&mut settling, blob)?;
         settling.finish()
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 const FILE: &str = "cid";

@@ -3,24 +3,30 @@
 
 mod object;
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::transfer::raw_cid;
 use super::{Pump, guarded};
 use crate::catalog::voyage::{State, Voyage};
 use crate::cid::{Cid, Import, Unixfs};
-use crate::config::{Storage, Store};
+use crate::config::{self, Storage, Store};
 use crate::disk;
 use crate::estuary::{Estuary, PinState, Upload};
-use crate::fault::{Fault, Trouble};
+use crate::fault::{Fault, Neighbour, Trouble};
 use crate::gateway::{Gateway, Gateways};
 use crate::kubo::Kubo;
 use crate::oci::Digest;
 use crate::outward::Incoming;
 use crate::registry::{Event, Setback};
 
+/// How long an upload may take to become a content after its last byte was sent.
+const ARRIVAL_SECS: u64 = 5;
+const ARRIVAL_SIZE_PER_SEC: u64 = 10_000_000;
 /// How long a node may take to pin what it has.
 const PIN_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -29,6 +35,9 @@ const PIN_TIME_MAX: Duration = Duration::from_secs(30);
 pub struct Network {
     carrier: Carrier,
     gateways: Gateways,
+    /// The pattern of Estuary's gateway, the first of them, where the configuration names no
+    /// shuttle that it may redirect to.
+    own_gateway: Option<String>,
 }
 
 #[derive(Debug)]
@@ -52,9 +61,14 @@ impl Network {
             }
             Store::Filesystem { .. } | Store::Inmemory => return Ok(None),
         };
+        let own_gateway = match &storage.store {
+            Store::Estuary(estuary) if estuary.shuttle_url.is_none() => Some(own_gateway(estuary)),
+            _ => None,
+        };
         Ok(Some(Network {
             carrier,
             gateways: Gateways(gateways(storage)),
+            own_gateway,
         }))
     }
 
@@ -71,27 +85,33 @@ impl Network {
         self.gateways.0.get(place).map_or(Ok(()), Gateway::check)
     }
 
-    /// Readers of content from `offset` on: each gateway in turn, then the node itself.
+    /// A reader of content from `offset` on, at one of the places where it can be read: each
+    /// gateway in turn, then the node itself. None if there are no more places.
     pub fn read(
         &self,
-        cid: Cid,
+        place: usize,
+        cid: &Cid,
         size: u64,
         offset: u64,
-    ) -> impl Iterator<Item = Result<Incoming, Fault>> {
-        let node = match &self.carrier {
-            Carrier::Kubo(kubo) => Some(kubo),
-            Carrier::Estuary(_) => None,
+    ) -> Option<Result<Incoming, Fault>> {
+        let Some(gateway) = self.gateways.0.get(place) else {
+            let Carrier::Kubo(kubo) = &self.carrier else {
+                return None;
+            };
+            return (place == self.gateways.0.len()).then(|| kubo.cat(cid, offset..size));
         };
-        let gateways = self.gateways.read(cid, size, offset..size);
-        gateways.chain(
-            node.into_iter()
-                .map(move |kubo| kubo.cat(&cid, offset..size)),
-        )
-    }
-
-    /// How many places there are to read from.
-    pub fn sources(&self) -> usize {
-        self.gateways.0.len() + usize::from(matches!(self.carrier, Carrier::Kubo(_)))
+        let read = gateway.read(cid, size, offset..size);
+        let is_elsewhere = read.as_ref().is_err_and(is_missing);
+        match (&self.carrier, &self.own_gateway) {
+            (Carrier::Estuary(estuary), Some(own)) if place == 0 && is_elsewhere => {
+                // It may be on one of the shuttles, whose hosts only Estuary knows.
+                let shuttles = estuary.viewer().map(|viewer| viewer.upload_endpoints);
+                let read =
+                    |shuttles: Vec<_>| Gateway::new(own, &shuttles).read(cid, size, offset..size);
+                Some(shuttles.and_then(read))
+            }
+            _ => Some(read),
+        }
     }
 
     /// Whether the network still keeps what a voyage brought there.
@@ -103,41 +123,36 @@ impl Network {
                 let content = estuary.content(id)?;
                 Ok(content.is_some_and(|content| {
                     content.cid.same_content(cid)
-                        && matches!(content.state, PinState::Pinned | PinState::Offloaded)
+                        // What was offloaded can't be read until it is taken back from Filecoin.
+                        && content.state == PinState::Pinned
                 }))
             }
         }
     }
 
     /// Sends a blob, unless the network has it from an earlier try.
-    fn send(&self, voyage: &mut Voyage, cid: Cid, name: &str, blob: Opener) -> Result<(), Fault> {
+    fn send(&self, voyage: &mut Voyage, cid: Cid, name: &str, open: Opener) -> Result<(), Fault> {
+        let size = voyage.size;
+        let is_first = voyage.state == State::Local && voyage.cause.is_none();
         match &self.carrier {
-            Carrier::Kubo(kubo) => {
-                kubo.add(name, &cid, voyage.size, blob()?)?;
-                voyage.state = State::Stored;
-            }
+            Carrier::Kubo(kubo) => kubo.add(name, &cid, size, open()?)?,
             Carrier::Estuary(estuary) => {
                 // A try that did not end well may have got through all the same.
-                let earlier = match voyage.cause {
-                    Some(_) => find(estuary, name, &cid)?,
-                    None => None,
+                let earlier = match is_first {
+                    true => None,
+                    false => seek(estuary, voyage, name, &cid)?,
                 };
-                let id = match earlier {
-                    Some(id) => id,
-                    None => {
-                        let upload = Upload {
-                            name,
-                            size: voyage.size,
-                            cid,
-                            open: blob,
-                        };
-                        estuary.add(&upload)?
-                    }
+                let upload = Upload {
+                    name,
+                    size,
+                    cid,
+                    open,
                 };
+                let id = earlier.map_or_else(|| estuary.add(&upload), Ok)?;
                 voyage.content = Some(id);
-                voyage.state = State::Stored;
             }
         }
+        voyage.state = State::Stored;
         Ok(())
     }
 
@@ -151,21 +166,25 @@ impl Network {
                 voyage.state = State::Pinned;
             }
             Carrier::Estuary(estuary) => {
-                let content = voyage
-                    .content
-                    .map(|id| estuary.content(id))
-                    .transpose()?
-                    .flatten();
+                let id = voyage.content.unwrap_or_default();
+                let content = estuary.content(id)?;
                 let content = content.filter(|content| content.cid.same_content(cid));
-                match content.map(|content| content.state) {
-                    Some(PinState::Pinned | PinState::Offloaded) => voyage.state = State::Pinned,
-                    Some(PinState::Queued | PinState::Pinning | PinState::Unknown) => {}
-                    Some(PinState::Failed) | None => {
-                        voyage.state = State::Local;
-                        voyage.content = None;
-                        voyage.cause = Some("Estuary could not keep it".into());
+                let lost = match content.map(|content| content.state) {
+                    Some(PinState::Pinned | PinState::Offloaded) => {
+                        voyage.state = State::Pinned;
+                        return Ok(());
                     }
-                }
+                    Some(PinState::Queued | PinState::Pinning | PinState::Unknown) => {
+                        return Ok(());
+                    }
+                    Some(PinState::Failed) => "it could not be pinned",
+                    None => "it is gone",
+                };
+                voyage.state = State::Failed;
+                voyage.content = None;
+                let trouble = Trouble::Missing(lost.into());
+                let content = format!("content {id}");
+                return Err(Fault::neighbour(Neighbour::Estuary, &content, trouble));
             }
         }
         Ok(())
@@ -173,6 +192,27 @@ impl Network {
 }
 
 type Opener<'o> = &'o dyn Fn() -> Result<Box<dyn Read>, Fault>;
+
+/// Looks for what an earlier try may have brought. One whose end is not known may still be on its
+/// way: until it must have arrived, not to find it is a fault.
+fn seek(
+    estuary: &Estuary,
+    voyage: &mut Voyage,
+    name: &str,
+    cid: &Cid,
+) -> Result<Option<u64>, Fault> {
+    let found = find(estuary, name, cid)?;
+    let secs = ARRIVAL_SECS + voyage.size / ARRIVAL_SIZE_PER_SEC;
+    // Each search waits twice as long as the one before, beginning with a second.
+    let is_over = voyage.sought >= u64::BITS - secs.leading_zeros();
+    if found.is_some() || voyage.state != State::Uploading || is_over {
+        voyage.sought = 0;
+        return Ok(found);
+    }
+    voyage.sought += 1;
+    let trouble = Trouble::Missing("an upload may still arrive, and is looked for again".into());
+    Err(Fault::neighbour(Neighbour::Estuary, name, trouble))
+}
 
 /// A content of that name and CID that is alive. A key for uploads only can't look: then there is
 /// none that we know of.
@@ -196,9 +236,8 @@ fn find(estuary: &Estuary, name: &str, cid: &Cid) -> Result<Option<u64>, Fault> 
 pub fn gateways(storage: &Storage) -> Vec<Gateway> {
     let (own, also) = match &storage.store {
         Store::Estuary(estuary) => {
-            let own = estuary.gateway_pattern.clone();
-            let own = own.unwrap_or_else(|| format!("{}/gw/ipfs/{{cid}}", estuary.url));
-            (Some(own), estuary.shuttle_url.iter().cloned().collect())
+            let also = estuary.shuttle_url.iter().cloned().collect();
+            (Some(own_gateway(estuary)), also)
         }
         Store::Kubo(kubo) => (kubo.gateway.clone(), Vec::new()),
         Store::Filesystem { .. } | Store::Inmemory => (None, Vec::new()),
@@ -209,30 +248,87 @@ pub fn gateways(storage: &Storage) -> Vec<Gateway> {
         .collect()
 }
 
+fn own_gateway(estuary: &config::Estuary) -> String {
+    let pattern = estuary.gateway_pattern.clone();
+    pattern.unwrap_or_else(|| format!("{}/gw/ipfs/{{cid}}", estuary.url))
+}
+
+fn is_missing(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Neighbour {
+            trouble: Trouble::Missing(_),
+            ..
+        }
+    )
+}
+
+/// Whether a fault at the end of an upload leaves it open who has it.
+fn may_be_taken(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Neighbour {
+            trouble: Trouble::Unreachable(_) | Trouble::Overloaded { .. } | Trouble::Cut { .. },
+            ..
+        }
+    )
+}
+
+/// A blob that is read as it is sent.
+struct Sending {
+    file: File,
+    /// Bytes that were not read yet; None before it was opened.
+    unsent: Rc<Cell<Option<u64>>>,
+}
+
+impl Read for Sending {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let size = self.file.read(buffer)?;
+        let unsent = self.unsent.get().unwrap_or(0);
+        self.unsent.set(Some(unsent.saturating_sub(size as u64)));
+        Ok(size)
+    }
+}
+
 impl Pump {
     /// Brings a blob further on its way.
     pub(super) fn travel(&self, digest: Digest, mut voyage: Voyage) -> Event {
-        let went = guarded(|| self.take_leg(&digest, &mut voyage).map_err(Setback::from));
+        let path = self.blobs.path(&digest);
+        let went = guarded(|| {
+            self.remember(&path, &mut voyage)?;
+            Ok(self.take_leg(&digest, &mut voyage)?)
+        });
         let fault = match went {
             Ok(()) => None,
             Err(Setback::Broke(fault)) => Some(fault),
             Err(Setback::Refused(refusal)) => Some(Fault::panicked(refusal.to_string())),
         };
-        voyage.cause = match &fault {
-            Some(fault) => Some(fault.to_string()),
-            None if voyage.state == State::Local => voyage.cause,
-            None => None,
-        };
-        if fault
-            .as_ref()
-            .is_some_and(|fault| fault.retry_after().is_none())
-        {
-            voyage.state = State::Failed;
-        } else if voyage.state == State::Uploading {
-            voyage.state = State::Local;
-        }
-        let written = voyage.write(&self.root, &self.blobs.path(&digest));
+        voyage.cause = fault.as_ref().map(Fault::to_string);
+        let written = self.write_down(&path, &voyage);
         Event::Travelled(digest, voyage, fault.map_or(written, Err))
+    }
+
+    /// Goes by what is written of a voyage that is said not to have begun: a manifest that is
+    /// pushed again may be on the network already.
+    fn remember(&self, path: &Path, voyage: &mut Voyage) -> Result<(), Fault> {
+        if voyage.state == State::Local
+            && let Some(written) = Voyage::read(path)?
+        {
+            let is_manifest = voyage.is_manifest || written.is_manifest;
+            *voyage = Voyage {
+                is_manifest,
+                ..written
+            };
+        }
+        Ok(())
+    }
+
+    /// Writes a voyage down durably, if that is any news.
+    fn write_down(&self, path: &Path, voyage: &Voyage) -> Result<(), Fault> {
+        match Voyage::read(path)? {
+            Some(written) if written == *voyage => Ok(()),
+            _ => voyage.write(&self.root, path),
+        }
     }
 
     fn take_leg(&self, digest: &Digest, voyage: &mut Voyage) -> Result<(), Fault> {
@@ -247,17 +343,47 @@ impl Pump {
         };
         voyage.cid = Some(cid.to_string());
         let name = digest.hex();
-        if voyage.state != State::Stored {
-            voyage.state = State::Uploading;
-            voyage.write(&self.root, &path)?;
-            let open = || {
-                let file = File::open(&path).map_err(|err| Fault::disk("open", &path, err))?;
-                Ok(Box::new(file) as Box<dyn Read>)
-            };
-            network.send(voyage, cid, &name, &open)?;
-            voyage.write(&self.root, &path)?;
+        if !matches!(voyage.state, State::Stored | State::Pinned) {
+            self.upload(network, &path, voyage, cid, &name)?;
         }
-        network.follow(voyage, &cid, &name)
+        match voyage.state {
+            State::Stored => network.follow(voyage, &cid, &name),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a blob, and notes before and after it how far it is.
+    fn upload(
+        &self,
+        network: &Network,
+        path: &Path,
+        voyage: &mut Voyage,
+        cid: Cid,
+        name: &str,
+    ) -> Result<(), Fault> {
+        let mut noted = voyage.clone();
+        noted.state = State::Uploading;
+        noted.write(&self.root, path)?;
+        let size = voyage.size;
+        let unsent = Rc::new(Cell::new(None));
+        let open = || {
+            let file = File::open(path).map_err(|err| Fault::disk("open", path, err))?;
+            unsent.set(Some(size));
+            let unsent = Rc::clone(&unsent);
+            Ok(Box::new(Sending { file, unsent }) as Box<dyn Read>)
+        };
+        let sent = network.send(voyage, cid, name, &open);
+        let Err(fault) = &sent else {
+            return voyage.write(&self.root, path);
+        };
+        voyage.state = match (unsent.get(), voyage.state) {
+            // What was in doubt before is so still.
+            (None, State::Uploading) => State::Uploading,
+            (Some(0), _) if may_be_taken(fault) => State::Uploading,
+            _ if fault.retry_after().is_some() => State::Local,
+            _ => State::Failed,
+        };
+        sent
     }
 
     /// Computes the CID of a blob that came without one.
@@ -283,7 +409,7 @@ impl Pump {
 
     /// Drops the local copy of a blob, if the network says again that it keeps it.
     pub(super) fn drop_copy(&self, digest: Digest, mut voyage: Voyage) -> Event {
-        let mut drop_copy = || {
+        let drop_copy = || {
             let Some(network) = &self.network else {
                 return Ok(true);
             };
@@ -297,15 +423,20 @@ impl Pump {
                     disk::discard(&path)?;
                     Ok(true)
                 }
+                // What the network lost is looked up before it is sent again, as after a fault.
                 _ => {
-                    voyage.state = State::Local;
+                    voyage.state = State::Failed;
                     voyage.content = None;
+                    voyage.cause = Some("the network does not keep it any more".into());
                     voyage.write(&self.root, &path)?;
                     Ok(false)
                 }
             }
         };
-        let dropped = drop_copy();
+        let dropped = guarded(drop_copy).map_err(|setback| match setback {
+            Setback::Broke(fault) => fault,
+            Setback::Refused(refusal) => Fault::panicked(refusal.to_string()),
+        });
         Event::Dropped(digest, dropped)
     }
 }

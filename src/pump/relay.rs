@@ -2,7 +2,8 @@
 //!
 //! A large blob goes out while it comes in, all but its last buffer: that one waits until the
 //! digest is known to be right, so wrong bytes never end cleanly. A small one, or a part, goes
-//! out once the whole is verified; then a source that lies only costs time.
+//! out once the whole is verified; then a place that lies only costs time. In any case the next
+//! place is asked, so that a client that comes again finds the blob here.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -118,14 +119,11 @@ impl Pump {
             .and_then(|text| text.parse::<Cid>().ok());
         let cid = cid.ok_or_else(nowhere)?;
         let mut fault = None;
-        for source in 0..network.sources() {
-            // Read on from where the source before was cut.
-            let incoming = network.read(cid, back.size, back.came).nth(source);
-            let came = match incoming {
-                Some(Ok(incoming)) => back.take_in(incoming),
-                Some(Err(fault)) => Err(fault),
-                None => break,
-            };
+        let mut place = 0;
+        // Read on from where the place before was cut.
+        while let Some(incoming) = network.read(place, &cid, back.size, back.came) {
+            let is_patched = back.came > 0;
+            let came = incoming.and_then(|incoming| back.take_in(incoming));
             match came.and_then(|url| back.verify(&url)) {
                 Ok(()) => return back.finish(),
                 Err(broken @ (Fault::Client(_) | Fault::Disk { .. } | Fault::DiskFull { .. })) => {
@@ -133,11 +131,11 @@ impl Pump {
                 }
                 Err(next) => {
                     log::warn!("{} is not to be had there: {next}", back.digest);
+                    // Where the bytes of several are wrong together, the last may still be right.
+                    let is_over = back.came > 0 || !is_patched;
+                    place += usize::from(is_over);
                     fault = Some(next);
                 }
-            }
-            if back.has_lied_to_client(fault.as_ref()) {
-                break;
             }
         }
         Err(fault.unwrap_or_else(nowhere))
@@ -190,7 +188,8 @@ impl Return<'_, '_, '_> {
         Ok(())
     }
 
-    /// Whether what came is what it should be. If not, and no client has seen it, it is forgotten.
+    /// Whether what came is what it should be. If not, it is forgotten. Nothing can mend what a
+    /// client has seen of it: he gets no more, and so knows that he has not all.
     fn verify(&mut self, url: &str) -> Result<(), Fault> {
         if self.came < self.size {
             let trouble = Trouble::Cut {
@@ -206,6 +205,7 @@ impl Return<'_, '_, '_> {
         }
         self.came = 0;
         self.held.clear();
+        self.to.take_if(|exchange| exchange.is_answered());
         let forgotten = self
             .file
             .set_len(0)
@@ -217,21 +217,6 @@ impl Return<'_, '_, '_> {
             url,
             Trouble::Lied { expected, received },
         ))
-    }
-
-    /// Whether bytes that turned out wrong have gone out: nothing can mend that answer.
-    fn has_lied_to_client(&self, fault: Option<&Fault>) -> bool {
-        let lied = matches!(
-            fault,
-            Some(Fault::Neighbour {
-                trouble: Trouble::Lied { .. },
-                ..
-            })
-        );
-        lied && self
-            .to
-            .as_ref()
-            .is_some_and(|exchange| exchange.is_answered())
     }
 
     /// Makes the verified bytes durable and lets the last of them go.

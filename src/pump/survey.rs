@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::Pump;
 use super::transfer::raw_cid;
+use crate::catalog::Contents;
 use crate::catalog::voyage::{State, Voyage};
 use crate::fault::Fault;
 use crate::oci::{Digest, Manifest, Repository};
@@ -17,20 +18,26 @@ impl Pump {
     pub(super) fn survey(&self) -> Result<Survey, Fault> {
         let mut found = Vec::new();
         for digest in self.blobs.list()? {
-            found.extend(self.look_at(digest)?);
+            match self.look_at(digest) {
+                Ok(one) => found.extend(one),
+                Err(fault) => log::error!("{digest} does not travel: {fault}"),
+            }
         }
         found.sort_by_key(|(since, digest, ..)| (*since, *digest));
         let is_open = |voyage: &Voyage| voyage.state != State::Pinned;
+        let is_any_open = found.iter().any(|(_, _, voyage, _)| is_open(voyage));
         let mut survey = Survey::default();
-        if found.iter().any(|(_, _, voyage, _)| is_open(voyage)) {
-            let mut manifests = HashSet::new();
-            for repository in self.ledger.names()? {
-                self.look_into(&repository, &mut manifests, &mut survey)?;
+        let mut manifests = HashSet::new();
+        for repository in self.ledger.names()? {
+            let contents = self.ledger.open(&repository)?;
+            if is_any_open {
+                self.look_into(&repository, &contents, &mut survey)?;
             }
-            for (_, digest, voyage, _) in &mut found {
-                // registry:2 wrote no voyages; a manifest must be known for one in any case.
-                voyage.is_manifest |= manifests.contains(digest);
-            }
+            manifests.extend(contents.manifests);
+        }
+        for (_, digest, voyage, _) in &mut found {
+            // Whatever was pushed first under this digest: a manifest stays on this disk.
+            voyage.is_manifest |= manifests.contains(digest);
         }
         let voyages = found
             .into_iter()
@@ -57,33 +64,47 @@ impl Pump {
             // An empty folder is what is left of a blob.
             (None, None) => return Ok(None),
         };
+        let is_abroad = matches!(voyage.state, State::Stored | State::Pinned);
+        if bytes.is_none() && !is_abroad {
+            // A push that was never acknowledged.
+            return Ok(None);
+        }
         Ok(Some((since, digest, voyage, bytes.is_some())))
     }
 
-    /// Notes a repository's manifests, and its tagged images with all that they need.
+    /// Notes a repository's tagged images with all that they need.
     fn look_into(
         &self,
         repository: &Repository,
-        manifests: &mut HashSet<Digest>,
+        contents: &Contents,
         survey: &mut Survey,
     ) -> Result<(), Fault> {
-        let contents = self.ledger.open(repository)?;
         for (tag, digest) in &contents.tags {
-            let Some(stored) = self.fetch_manifest(repository, digest)? else {
-                continue;
-            };
-            let Ok(manifest) = Manifest::parse(&stored.bytes, Some(&stored.media_type)) else {
-                continue;
-            };
-            let needs = manifest.blobs.iter().chain(&manifest.manifests);
-            let needs = needs
-                .map(|needed| needed.digest)
-                .filter(|digest| contents.holds(digest));
-            survey
-                .images
-                .push((format!("{repository}:{tag}"), *digest, needs.collect()));
+            let mut needs = HashSet::new();
+            let mut unread = vec![*digest];
+            while let Some(manifest) = unread.pop() {
+                let stored = match self.fetch_manifest(repository, &manifest) {
+                    Ok(Some(stored)) => stored,
+                    Ok(None) => continue,
+                    Err(fault) => {
+                        log::error!("what {manifest} needs is not known: {fault}");
+                        continue;
+                    }
+                };
+                let Ok(manifest) = Manifest::parse(&stored.bytes, Some(&stored.media_type)) else {
+                    continue;
+                };
+                let within = manifest.manifests.iter().map(|child| child.digest);
+                let within = within.filter(|child| contents.manifests.contains(child));
+                // What was met before has been read, or waits for it.
+                unread.extend(within.filter(|child| needs.insert(*child)));
+                let blobs = manifest.blobs.iter().map(|blob| blob.digest);
+                needs.extend(blobs.filter(|blob| contents.holds(blob)));
+            }
+            let needs = needs.into_iter().collect();
+            let name = format!("{repository}:{tag}");
+            survey.images.push((name, *digest, needs));
         }
-        manifests.extend(contents.manifests);
         Ok(())
     }
 }

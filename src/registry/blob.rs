@@ -40,6 +40,10 @@ impl Registry {
         digest: Digest,
         wanted: Wanted,
     ) -> Jobs {
+        let pull = (ticket, repository.clone(), digest, wanted);
+        let Some((ticket, _, _, wanted)) = self.wait_for_survey(pull) else {
+            return Jobs::new();
+        };
         let Some((voyage, cid)) = self.travel.abroad(&digest) else {
             self.end_transfer(&ticket.peer);
             log::error!("{repository} holds {digest}, whose bytes are gone from the store");

@@ -57,8 +57,6 @@ pub struct Registry {
     gateways: Vec<Gateway>,
     now: Duration,
     purged_at: Option<Duration>,
-    /// Whether it was asked what has to travel.
-    is_surveyed: bool,
     stopped_at: Option<Duration>,
 }
 
@@ -68,13 +66,11 @@ impl Registry {
     /// A registry that knows nothing yet; what is on disk it learns when asked.
     /// Blobs that are not here are read from these gateways.
     pub fn new(config: Config, gateways: Vec<Gateway>) -> Registry {
-        let network = config.storage.store.network();
-        let travel = network.map(|network| {
-            travel::Travel::new(network.maxthreads, network.acknowledge, network.cache_size)
-        });
+        let storage = &config.storage;
+        let travel = travel::Travel::new(storage.store.network(), storage.read_only);
         Registry {
-            health: health::Health::new(&config.health, travel.is_some(), gateways.len()),
-            travel: travel.unwrap_or_default(),
+            health: health::Health::new(&config.health, travel.is_open(), gateways.len()),
+            travel,
             gateways,
             catalog: Catalog::default(),
             nothing: Contents::default(),
@@ -84,7 +80,6 @@ impl Registry {
             transfers: HashMap::new(),
             now: Duration::ZERO,
             purged_at: None,
-            is_surveyed: false,
             stopped_at: None,
             config,
         }
@@ -274,9 +269,8 @@ impl Registry {
             Change::PutManifest(new) => {
                 self.recent.put(new.digest, new.stored.clone());
                 jobs.extend(self.embark(new.digest, new.voyage.clone()));
-                for tag in &new.tags {
-                    self.expect_image(format!("{repository}:{tag}"), new.digest, &new.needs);
-                }
+                let names = new.tags.iter().map(|tag| format!("{repository}:{tag}"));
+                self.expect_image(new.digest, names.collect(), &new.needs);
                 Some(new.digest)
             }
             Change::LinkBlob(digest) => Some(*digest),
@@ -319,11 +313,6 @@ impl Registry {
         }
         self.forget_idle_sessions();
         let mut jobs = self.health.due(now);
-        if !std::mem::replace(&mut self.is_surveyed, true)
-            && self.config.storage.store.network().is_some()
-        {
-            jobs.push(Job::Errand(Errand::Survey));
-        }
         jobs.extend(self.travel_on());
         if let Some(purging) = &self.config.storage.upload_purging
             && !self.config.storage.read_only

@@ -8,6 +8,10 @@ trap leave EXIT
 HOST=127.0.0.1:$PORT
 STORE=$JOURNEY/store
 LOG=$JOURNEY/server.log
+# What it keeps images on; a journey may say otherwise before it serves.
+STORAGE="\
+  filesystem:
+    rootdirectory: $STORE"
 cd "$JOURNEY"
 server=
 
@@ -44,8 +48,7 @@ version: 0.1
 log:
   level: info
 storage:
-  filesystem:
-    rootdirectory: $STORE
+$STORAGE
   delete:
     enabled: true
 http:

@@ -51,7 +51,8 @@ impl Served {
         Served::start(settings, &[("STORAGE_FILESYSTEM_ROOTDIRECTORY", root)])
     }
 
-    fn start(settings: &[(&str, &str)], store: &[(&str, &str)]) -> Served {
+    /// A registry with settings, and with those of a store.
+    pub fn start(settings: &[(&str, &str)], store: &[(&str, &str)]) -> Served {
         let common = [
             ("HTTP_ADDR", "127.0.0.1:0"),
             ("HTTP_DRAINTIMEOUT", "1s"),

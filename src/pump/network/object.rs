@@ -11,7 +11,7 @@ use crate::catalog::voyage::{State, Voyage};
 use crate::cid::{Cid, Import, Unixfs};
 use crate::estuary::{Content, Deal};
 use crate::fault::{Fault, Neighbour, Trouble};
-use crate::outward::fault_within;
+use crate::outward::{Incoming, fault_within};
 
 /// How long until the network is asked again, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -125,64 +125,64 @@ impl Network {
     /// says. `size` is its length, where that is known.
     pub fn fetch(&self, cid: Cid, size: Option<u64>, size_max: u64) -> Result<Vec<u8>, Fault> {
         let mut last = None;
-        for source in 0..self.sources() {
-            match self.fetch_from(source, cid, size, size_max) {
+        let mut place = 0;
+        while let Some(fetched) = self.fetch_from(place, cid, size, size_max) {
+            match fetched {
                 Ok(bytes) => return Ok(bytes),
                 Err(fault) => {
                     log::warn!("{cid} is not to be had there: {fault}");
                     last = Some(fault);
                 }
             }
+            place += 1;
         }
         Err(last.unwrap_or_else(no_source))
     }
 
+    /// None if there is no such place to read from.
     fn fetch_from(
         &self,
-        source: usize,
+        place: usize,
         cid: Cid,
         size: Option<u64>,
         size_max: u64,
-    ) -> Result<Vec<u8>, Fault> {
-        let size = match size {
-            Some(size) => size,
-            None => self.size_at(source, &cid)?,
+    ) -> Option<Result<Vec<u8>, Fault>> {
+        let size = match size.map_or_else(|| self.size_at(place, &cid), |size| Some(Ok(size)))? {
+            Ok(size) => size,
+            Err(fault) => return Some(Err(fault)),
         };
         if size_max < size {
             let much = format!("{size} bytes, where at most {size_max} are read");
-            let url = format!("ipfs://{cid}");
-            return Err(Fault::neighbour(
-                Neighbour::Gateway,
-                &url,
-                Trouble::Protocol(much),
-            ));
+            let (who, url) = (Neighbour::Gateway, format!("ipfs://{cid}"));
+            return Some(Err(Fault::neighbour(who, &url, Trouble::Protocol(much))));
         }
-        let mut incoming = match (self.gateways.0.get(source), &self.carrier) {
-            (Some(gateway), _) => gateway.read(&cid, size, 0..size)?,
-            (None, Carrier::Kubo(kubo)) => kubo.cat(&cid, 0..size)?,
-            (None, Carrier::Estuary(_)) => return Err(no_source()),
-        };
-        let url = incoming.url().to_owned();
-        let mut bytes = Vec::with_capacity(size as usize);
-        let read = incoming.read_to_end(&mut bytes);
-        read.map_err(|err| fault_within(err, |err: io::Error| Fault::disk("read", &url, err)))?;
-        let found = cid_of(&bytes);
-        if found.same_content(&cid) {
-            Ok(bytes)
-        } else {
-            let (expected, received) = (cid.to_string(), found.to_string());
-            let lied = Trouble::Lied { expected, received };
-            Err(Fault::neighbour(Neighbour::Gateway, &url, lied))
-        }
+        let incoming = self.read(place, &cid, size, 0)?;
+        Some(incoming.and_then(|incoming| whole(incoming, &cid)))
     }
 
-    /// The length of content, as a source tells it.
-    fn size_at(&self, source: usize, cid: &Cid) -> Result<u64, Fault> {
-        match (self.gateways.0.get(source), &self.carrier) {
-            (Some(gateway), _) => gateway.size(cid),
-            (None, Carrier::Kubo(kubo)) => kubo.size(cid),
-            (None, Carrier::Estuary(_)) => Err(no_source()),
+    /// The length of content, as one of the places where it can be read tells it.
+    fn size_at(&self, place: usize, cid: &Cid) -> Option<Result<u64, Fault>> {
+        match (self.gateways.0.get(place), &self.carrier) {
+            (Some(gateway), _) => Some(gateway.size(cid)),
+            (None, Carrier::Kubo(kubo)) if place == self.gateways.0.len() => Some(kubo.size(cid)),
+            _ => None,
         }
+    }
+}
+
+/// All the bytes that come in, if they are those that the CID names.
+fn whole(mut incoming: Incoming, cid: &Cid) -> Result<Vec<u8>, Fault> {
+    let url = incoming.url().to_owned();
+    let mut bytes = Vec::with_capacity(incoming.size() as usize);
+    let read = incoming.read_to_end(&mut bytes);
+    read.map_err(|err| fault_within(err, |err: io::Error| Fault::disk("read", &url, err)))?;
+    let found = cid_of(&bytes);
+    if found.same_content(cid) {
+        Ok(bytes)
+    } else {
+        let (expected, received) = (cid.to_string(), found.to_string());
+        let lied = Trouble::Lied { expected, received };
+        Err(Fault::neighbour(Neighbour::Gateway, &url, lied))
     }
 }
 
