@@ -105,16 +105,12 @@ fn send(
     let kept = network.keep(&name, bytes.into(), wait, tell);
     progress.finish_and_clear();
     let kept = kept.map_err(|fault| format!("the export did not get through: {fault}"))?;
-    let cause = kept.cause.as_deref();
-    if !matches!(kept.state, State::Stored | State::Pinned) {
-        let cause = cause.unwrap_or("nobody knows why");
-        return Err(format!("the network does not keep the export: {cause}"));
-    }
-    let cid = kept.cid.unwrap_or_default();
+    let cid = kept.cid.as_deref().unwrap_or_default();
     say(&format!("{cid}\n")).map_err(|err| err.to_string())?;
     if kept.state == State::Pinned {
         return Ok(Verdict::Well);
     }
+    let cause = kept.cause.as_deref();
     let cause = cause.unwrap_or("it takes longer than --wait");
     eprintln!("warning: the export is on the network and not pinned yet: {cause}");
     Ok(Verdict::OnItsWay)
