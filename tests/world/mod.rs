@@ -13,6 +13,7 @@ pub use image::{Blob, Image};
 pub use program::Program;
 pub use served::{Place, Served};
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How long a journey waits for what must come.
@@ -30,7 +31,8 @@ pub fn await_some<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Says why a journey can't be made on this machine.
+/// Says why a journey can't be made on this machine, past the capture of a test's output.
 pub fn skip(why: &str) {
-    eprintln!("skipped: {why}");
+    // Without a place to say it there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "skipped: {}", why.trim());
 }
