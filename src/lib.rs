@@ -34,7 +34,7 @@
 //! | 0 | [`oci`], [`cid`] | the specs' words as types |
 //! | 0 | [`config`], [`fault`], [`logbook`] | settings, what can break, the log |
 //! | 0 | [`disk`], [`outward`] | durable files, lines to neighbours |
-//! | 0 | [`nearest`], [`progress`] | what a misspelt name may have meant, how far something is |
+//! | 0 | [`nearest`] | what a misspelt name may have meant |
 #![forbid(unsafe_code)]
 
 pub mod blobs;
@@ -53,7 +53,6 @@ pub mod migrate;
 pub mod nearest;
 pub mod oci;
 pub mod outward;
-pub mod progress;
 pub mod pump;
 pub mod registry;
 pub mod spool;

@@ -12,6 +12,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
+
 use crate::blobs::Blobs;
 use crate::catalog::Ledger;
 use crate::catalog::voyage::{State, Voyage};
@@ -19,9 +21,8 @@ use crate::config::{Config, Store};
 use crate::disk::Root;
 use crate::fault::Fault;
 use crate::oci::{Algorithm, Digest, Repository};
-use crate::progress::Progress;
 use crate::pump::Network;
-use crate::status::{Verdict, open, say};
+use crate::status::{Verdict, open, progress, say};
 use document::{Content, Document, Holdings, SIZE_MAX};
 
 /// Where to write the catalog to.
@@ -55,7 +56,7 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
     if options.cid && network.is_none() {
         return Err("--cid needs a content network: storage.estuary or storage.kubo".into());
     }
-    let progress = Progress::new();
+    let progress = progress()?;
     let (document, missing) = gather(&root, &progress)?;
     let bytes = document.print();
     if SIZE_MAX < bytes.len() as u64 {
@@ -68,7 +69,7 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
             send(config, &network, bytes, wait, &progress)
         }
         None => {
-            drop(progress);
+            progress.finish_and_clear();
             say(&String::from_utf8_lossy(&bytes))?;
             Ok(Verdict::Well)
         }
@@ -89,7 +90,7 @@ fn send(
     network: &Network,
     bytes: Vec<u8>,
     wait: Duration,
-    progress: &Progress,
+    progress: &ProgressBar,
 ) -> Result<Verdict, String> {
     // Without a name of the owner's, it has one like a blob.
     let name = export_name(config).map(str::to_owned);
@@ -99,20 +100,17 @@ fn send(
             State::Stored => "waiting until the export is pinned",
             _ => "sending the export",
         };
-        progress.show(format_args!("{doing}: {} s", so_far.as_secs()));
+        progress.set_message(format!("{doing}: {} s", so_far.as_secs()));
     };
     let kept = network.keep(&name, bytes.into(), wait, tell);
+    progress.finish_and_clear();
     let kept = kept.map_err(|fault| format!("the export did not get through: {fault}"))?;
-    let cause = kept.cause.as_deref();
-    if !matches!(kept.state, State::Stored | State::Pinned) {
-        let cause = cause.unwrap_or("nobody knows why");
-        return Err(format!("the network does not keep the export: {cause}"));
-    }
-    let cid = kept.cid.unwrap_or_default();
+    let cid = kept.cid.as_deref().unwrap_or_default();
     say(&format!("{cid}\n")).map_err(|err| err.to_string())?;
     if kept.state == State::Pinned {
         return Ok(Verdict::Well);
     }
+    let cause = kept.cause.as_deref();
     let cause = cause.unwrap_or("it takes longer than --wait");
     eprintln!("warning: the export is on the network and not pinned yet: {cause}");
     Ok(Verdict::OnItsWay)
@@ -128,12 +126,15 @@ fn export_name(config: &Config) -> Option<&str> {
 }
 
 /// Reads the catalog; also, what is in no document because it is lost: each with its cause.
-fn gather(root: &Root, progress: &Progress) -> Result<(Document, BTreeMap<Digest, String>), Fault> {
+fn gather(
+    root: &Root,
+    progress: &ProgressBar,
+) -> Result<(Document, BTreeMap<Digest, String>), Fault> {
     let (ledger, blobs) = (Ledger::new(root), Blobs::new(root));
     let mut document = Document::default();
     let mut missing = BTreeMap::new();
     for repository in ledger.names()? {
-        progress.show(format_args!("reading {repository}"));
+        progress.set_message(format!("reading {repository}"));
         let held = hold(&ledger, &blobs, &repository, &mut document, &mut missing)?;
         document.repositories.insert(repository, held);
     }

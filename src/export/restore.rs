@@ -14,6 +14,8 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
+
 use super::document::{Content, Document, Holdings, SIZE_MAX};
 use super::export_name;
 use crate::blobs::Blobs;
@@ -25,9 +27,8 @@ use crate::disk::{self, Root, Settling};
 use crate::estuary::PinState;
 use crate::fault::{Fault, Neighbour, Trouble};
 use crate::oci::{Digest, Repository, Tag, manifest};
-use crate::progress::Progress;
 use crate::pump::Network;
-use crate::status::Verdict;
+use crate::status::{Verdict, progress};
 
 /// What to restore, and into what.
 #[derive(clap::Args, Debug)]
@@ -71,8 +72,8 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
     let path = config.storage.store.rootdirectory();
     let path = path.ok_or("an inmemory store can't be restored")?;
     let (root, _lock) = claim(path)?;
-    let progress = Progress::new();
-    progress.show("fetching the export");
+    let progress = progress()?;
+    progress.set_message("fetching the export");
     let cid = match options.cid {
         Some(cid) => cid,
         None => find(&network, config)?,
@@ -85,8 +86,7 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
     let mut settling = Settling::new(&root);
     settling.write(&mark(&root), cid.to_string().as_bytes())?;
     settling.finish()?;
-    progress.clear();
-    eprintln!("restoring {cid}");
+    progress.suspend(|| eprintln!("restoring {cid}"));
     let restore = Restore {
         network,
         blobs: Blobs::new(&root),
@@ -156,7 +156,7 @@ struct Restore {
     blobs: Blobs,
     ledger: Ledger,
     document: Document,
-    progress: Progress,
+    progress: ProgressBar,
 }
 
 /// What did not go as it should.
@@ -177,7 +177,7 @@ impl Restore {
         self.write_voyages(&mut lost)?;
         let mut count = 0;
         for (repository, held) in &self.document.repositories {
-            self.progress.show(format_args!("writing {repository}"));
+            self.progress.set_message(format!("writing {repository}"));
             count += self.write_repository(repository, held, &mut lost)?;
         }
         if lost.unfetched.is_empty() {
@@ -185,7 +185,7 @@ impl Restore {
             settling.remove(mark(&self.root));
             settling.finish()?;
         }
-        self.progress.clear();
+        self.progress.finish_and_clear();
         Ok(self.tell(count, &lost))
     }
 
@@ -254,7 +254,7 @@ impl Restore {
             for (at, (digest, content, bytes)) in fetched.into_iter().enumerate() {
                 let (at, all) = (at + 1, wanted.len());
                 self.progress
-                    .show(format_args!("fetched {at} of {all} manifests"));
+                    .set_message(format!("fetched {at} of {all} manifests"));
                 match bytes {
                     Ok(bytes) => {
                         // A manifest that is here must not set out on a voyage again.
@@ -310,7 +310,7 @@ impl Restore {
         let mut batch = Batch::new(&self.root);
         for (at, digest) in blobs.iter().enumerate() {
             self.progress
-                .show(format_args!("noted {at} of {} blobs", blobs.len()));
+                .set_message(format!("noted {at} of {} blobs", blobs.len()));
             if self.is_known(digest)? {
                 continue;
             }

@@ -98,23 +98,32 @@ impl Network {
         size: u64,
         offset: u64,
     ) -> Option<Result<Incoming, Fault>> {
-        let Some(gateway) = self.gateways.0.get(place) else {
+        let read = |gateway: &Gateway| gateway.read(cid, size, offset..size);
+        self.ask(place, read, |kubo| kubo.cat(cid, offset..size))
+    }
+
+    /// What a gateway, or the node, says for itself at one of the places to read from.
+    fn ask<T>(
+        &self,
+        place: usize,
+        gateway: impl Fn(&Gateway) -> Result<T, Fault>,
+        node: impl FnOnce(&Kubo) -> Result<T, Fault>,
+    ) -> Option<Result<T, Fault>> {
+        let Some(asked) = self.gateways.0.get(place) else {
             let Carrier::Kubo(kubo) = &self.carrier else {
                 return None;
             };
-            return (place == self.gateways.0.len()).then(|| kubo.cat(cid, offset..size));
+            return (place == self.gateways.0.len()).then(|| node(kubo));
         };
-        let read = gateway.read(cid, size, offset..size);
-        let is_elsewhere = read.as_ref().is_err_and(is_missing);
+        let answer = gateway(asked);
+        let is_elsewhere = answer.as_ref().is_err_and(is_missing);
         match (&self.carrier, &self.own_gateway) {
             (Carrier::Estuary(estuary), Some(own)) if place == 0 && is_elsewhere => {
                 // It may be on one of the shuttles, whose hosts only Estuary knows.
                 let shuttles = estuary.viewer().map(|viewer| viewer.upload_endpoints);
-                let read =
-                    |shuttles: Vec<_>| Gateway::new(own, &shuttles).read(cid, size, offset..size);
-                Some(shuttles.and_then(read))
+                Some(shuttles.and_then(|shuttles| gateway(&Gateway::new(own, &shuttles))))
             }
-            _ => Some(read),
+            _ => Some(answer),
         }
     }
 

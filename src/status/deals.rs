@@ -5,11 +5,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use indicatif::ProgressBar;
+
 use super::look::{Image, Standing};
 use crate::cid::Cid;
 use crate::estuary::Deal;
 use crate::fault::Fault;
-use crate::progress::Progress;
 use crate::pump::Network;
 
 /// Questions under way at a time.
@@ -34,7 +35,7 @@ impl Asked {
 
 /// Asks for the deals of all parts that the network has. The first failure ends it: a network that
 /// is down is not waited for a thousand times.
-pub fn ask(network: &Network, images: &[Image], progress: &Progress) -> Asked {
+pub fn ask(network: &Network, images: &[Image], progress: &ProgressBar) -> Asked {
     let parts = images.iter().flat_map(|image| &image.parts);
     let there = parts.filter(|part| {
         let there = [Standing::Pinned, Standing::Stored];
@@ -54,7 +55,7 @@ pub fn ask(network: &Network, images: &[Image], progress: &Progress) -> Asked {
             Err(fault) => asked.fault = Some(fault),
         }
         let (count, all) = (asked.known.len(), cids.len());
-        progress.show(format_args!("asking for deals: {count} of {all}"));
+        progress.set_message(format!("asking for deals: {count} of {all}"));
         asked.fault.is_none()
     };
     thread::scope(|scope| {

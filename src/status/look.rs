@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Wanted;
@@ -14,7 +15,6 @@ use crate::fault::Fault;
 use crate::nearest::nearest;
 use crate::oci::manifest::{DOCKER_MANIFEST, OCI_MANIFEST};
 use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
-use crate::progress::Progress;
 
 /// An image with all that it is made of, or what a repository holds beside its images.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Look {
     pub fn images(
         &self,
         wanted: Option<&Wanted>,
-        progress: &Progress,
+        progress: &ProgressBar,
     ) -> Result<Result<Vec<Image>, String>, Fault> {
         let Some(Wanted {
             repository,
@@ -118,7 +118,7 @@ impl Look {
         else {
             let mut images = Vec::new();
             for repository in self.ledger.names()? {
-                progress.show(format_args!("reading {repository}"));
+                progress.set_message(format!("reading {repository}"));
                 images.extend(self.all(&repository, &self.ledger.open(&repository)?)?);
             }
             return Ok(Ok(images));

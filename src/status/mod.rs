@@ -15,11 +15,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use crate::config::{Config, Storage};
 use crate::disk::Root;
 use crate::oci::{Reference, Repository};
-use crate::progress::Progress;
 use crate::pump::Network;
 use look::{Look, Standing};
 use print::Report;
@@ -84,7 +84,7 @@ pub enum Verdict {
 pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>> {
     let root = open(&config.storage)?;
     let network = Network::new(&config.storage)?;
-    let progress = Progress::new();
+    let progress = progress()?;
     let look = Look::new(&root, network.is_some());
     let images = match look.images(options.image.as_ref(), &progress)? {
         Ok(images) => images,
@@ -122,6 +122,13 @@ pub fn open(storage: &Storage) -> Result<Root, Box<dyn Error>> {
         return Err("an inmemory store is known to nobody but the server that has it".into());
     };
     Ok(Root::open(path, true)?)
+}
+
+/// A line on standard error, if that is a terminal, for how far it is. It vanishes in the end.
+pub fn progress() -> Result<ProgressBar, Box<dyn Error>> {
+    let style = ProgressStyle::with_template("{wide_msg}")?;
+    let line = ProgressBar::no_length().with_style(style);
+    Ok(line.with_finish(ProgressFinish::AndClear))
 }
 
 /// Prints what was asked for; whoever has read enough may go.

@@ -41,10 +41,6 @@ impl Abroad {
         command
             .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
             .env("REGISTRY_STORAGE_ESTUARY_URL", &self.double.main)
-            .env(
-                "REGISTRY_STORAGE_ESTUARY_SHUTTLE_URL",
-                &self.double.shuttles[0],
-            )
             .env("REGISTRY_STORAGE_ESTUARY_AUTH_TOKEN", "ESTuserARY")
             .env("REGISTRY_STORAGE_ESTUARY_EXPORT_NAME", "my-registry")
             .env("REGISTRY_STORAGE_ESTUARY_ROOTDIRECTORY", self.root(root));

@@ -13,7 +13,6 @@ const FLOORS: &[(&str, u8)] = &[
     ("logbook", 0),
     ("outward", 0),
     ("nearest", 0),
-    ("progress", 0),
     ("http", 1),
     ("catalog", 1),
     ("spool", 1),

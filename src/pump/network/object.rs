@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Carrier, Network};
+use super::{ARRIVAL_SECS, ARRIVAL_SIZE_PER_SEC, Carrier, Network, may_be_taken};
 use crate::catalog::voyage::{State, Voyage};
 use crate::cid::{Cid, Import, Unixfs};
 use crate::estuary::{Content, Deal};
@@ -42,8 +42,8 @@ impl Network {
 
     /// Puts an object on the network under a name, unless it is the newest of that name already,
     /// and waits for at most `patience` until it is pinned, telling how it stands from time to
-    /// time. What it gives is how far it came: pinned; stored, with the cause if that is more
-    /// than time; or failed, with the cause. A fault is one that kept it from getting there.
+    /// time. What it gives is how far it came: pinned, or stored, with the cause if that is more
+    /// than time. A fault is one that kept it from getting there.
     pub fn keep(
         &self,
         name: &str,
@@ -57,13 +57,13 @@ impl Network {
             ..Voyage::of(object.len() as u64)
         };
         let began = Instant::now();
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut lost) = (PAUSE_MIN, None);
         loop {
             tell(voyage.state, began.elapsed());
-            let went = self.bring_on(&mut voyage, &cid, name, &object);
+            let went = self.bring_on(&mut voyage, &mut lost, &cid, name, &object);
             let goes_on = match &went {
                 Ok(()) => voyage.state == State::Stored,
-                Err(fault) => fault.retry_after().is_some(),
+                Err(fault) => voyage.state != State::Failed && fault.retry_after().is_some(),
             };
             if !goes_on || patience < began.elapsed() + pause {
                 return match went {
@@ -80,31 +80,33 @@ impl Network {
         }
     }
 
-    /// Adds an object if that was not done yet, and asks how far it is.
+    /// Adds an object if that was not done yet, and asks how far it is. `lost` is when an upload
+    /// ended of which nobody knows whether it got through.
     fn bring_on(
         &self,
         voyage: &mut Voyage,
+        lost: &mut Option<Instant>,
         cid: &Cid,
         name: &str,
         object: &Arc<[u8]>,
     ) -> Result<(), Fault> {
         if voyage.state != State::Stored {
-            let open = || Ok(Box::new(Cursor::new(Arc::clone(object))) as Box<dyn Read>);
-            match self.newest(name)? {
-                Some(newest) if newest.cid.same_content(cid) => {
-                    voyage.content = Some(newest.id);
-                    voyage.state = State::Stored;
-                }
-                _ => self.send(voyage, *cid, name, &open)?,
+            let newest = self.newest(name)?;
+            if let Some(same) = newest.filter(|newest| newest.cid.same_content(cid)) {
+                voyage.content = Some(same.id);
+                voyage.state = State::Stored;
+            } else if lost.is_some_and(|lost| lost.elapsed() < arrival_time(voyage.size)) {
+                let trouble = Trouble::Missing("the upload may still arrive".into());
+                return Err(Fault::neighbour(Neighbour::Estuary, name, trouble));
+            } else {
+                let open = || Ok(Box::new(Cursor::new(Arc::clone(object))) as Box<dyn Read>);
+                let sent = self.send(voyage, *cid, name, &open);
+                let is_lost = sent.as_ref().is_err_and(may_be_taken);
+                *lost = is_lost.then(Instant::now);
+                sent?;
             }
         }
-        match self.follow(voyage, cid, name) {
-            Err(fault) if voyage.state == State::Failed => {
-                voyage.cause = Some(fault.to_string());
-                Ok(())
-            }
-            followed => followed,
-        }
+        self.follow(voyage, cid, name)
     }
 
     /// The newest content of a name that is alive. A key for uploads only can't look: then there
@@ -149,7 +151,7 @@ impl Network {
         size: Option<u64>,
         size_max: u64,
     ) -> Option<Result<Vec<u8>, Fault>> {
-        let size = match size.map_or_else(|| self.size_at(place, &cid), |size| Some(Ok(size)))? {
+        let size = match size.map(Ok).or_else(|| self.size_at(place, &cid))? {
             Ok(size) => size,
             Err(fault) => return Some(Err(fault)),
         };
@@ -164,12 +166,13 @@ impl Network {
 
     /// The length of content, as one of the places where it can be read tells it.
     fn size_at(&self, place: usize, cid: &Cid) -> Option<Result<u64, Fault>> {
-        match (self.gateways.0.get(place), &self.carrier) {
-            (Some(gateway), _) => Some(gateway.size(cid)),
-            (None, Carrier::Kubo(kubo)) if place == self.gateways.0.len() => Some(kubo.size(cid)),
-            _ => None,
-        }
+        self.ask(place, |gateway| gateway.size(cid), |kubo| kubo.size(cid))
     }
+}
+
+/// How long an upload of that size may take to show after it ended in silence.
+fn arrival_time(size: u64) -> Duration {
+    Duration::from_secs(ARRIVAL_SECS + size / ARRIVAL_SIZE_PER_SEC)
 }
 
 /// All the bytes that come in, if they are those that the CID names.
