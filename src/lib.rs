@@ -26,6 +26,7 @@
 //! | 2 | [`pump`] | carries |
 //! | 2 | [`migrate`] | the other program of the house: copies images from another registry |
 //! | 2 | [`status`] | tells how far images have come |
+//! | 2 | [`export`] | writes the catalog to the network, and restores it from there |
 //! | 1 | [`http`] | the clients: accepts, vets heads, reads bodies, writes answers |
 //! | 1 | [`catalog`] | what is known: repositories, tags, manifests, referrers, CIDs |
 //! | 1 | [`spool`], [`blobs`] | bytes on their way, bytes at rest |
@@ -42,6 +43,7 @@ pub mod cid;
 pub mod config;
 pub mod disk;
 pub mod estuary;
+pub mod export;
 pub mod fault;
 pub mod gateway;
 pub mod http;

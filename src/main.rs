@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lighthouse::config::{self, Config, Net, Problem, Severity, Store};
+use lighthouse::export::{self, restore};
 use lighthouse::status::{self, Verdict};
 use lighthouse::{Server, logbook, migrate};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -33,7 +34,12 @@ enum Verb {
     },
     /// Copy images from another registry: `registry migrate alpine 127.0.0.1:5005`.
     Migrate(Box<migrate::Options>),
+    /// Tell how far images have come on their way to the content network.
     Status(status::Options),
+    /// Write the catalog as one document, to the content network: `registry export --cid`.
+    Export(export::Options),
+    /// Rebuild a registry from an export: `registry restore CID`.
+    Restore(restore::Options),
 }
 
 /// Everything is well.
@@ -50,9 +56,9 @@ fn main() -> ExitCode {
         Verb::Serve { config } => serve(config.as_deref()),
         Verb::Check { config } => check(&config),
         Verb::Migrate(options) => return migrate::run(*options),
-        Verb::Status(options) => look(options.config.as_deref(), |config| {
-            status::run(config, &options)
-        }),
+        Verb::Status(typed) => look(&typed.config, |config| status::run(config, &typed)),
+        Verb::Export(typed) => look(&typed.config, |config| export::run(config, &typed)),
+        Verb::Restore(typed) => look(&typed.config, |config| restore::run(config, &typed)),
     };
     ExitCode::from(code)
 }
@@ -103,13 +109,13 @@ fn check(path: &Path) -> u8 {
 /// Runs a command that looks at a root directory, or its network, and prints what it finds. Its
 /// log is what went wrong.
 fn look(
-    path: Option<&Path>,
+    path: &Option<PathBuf>,
     command: impl FnOnce(&Config) -> Result<Verdict, Box<dyn Error>>,
 ) -> u8 {
-    let mut config = match read(path) {
+    let mut config = match read(path.as_deref()) {
         Ok((config, _)) => config,
         Err(problems) => {
-            complain(path, &problems);
+            complain(path.as_deref(), &problems);
             return UNABLE;
         }
     };

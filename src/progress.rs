@@ -27,6 +27,13 @@ impl Progress {
         }
     }
 
+    /// Takes the line away, for what is said for good.
+    pub fn clear(&self) {
+        if self.shown.is_some() {
+            write(format_args!("\r\x1b[K"));
+        }
+    }
+
     /// Says how far it is, from any thread; too soon after the last time it is left out.
     pub fn show(&self, how_far: impl Display) {
         // Who panicked meanwhile wrote half a line at worst.
@@ -48,9 +55,7 @@ impl Default for Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.shown.is_some() {
-            write(format_args!("\r\x1b[K"));
-        }
+        self.clear();
     }
 }
 

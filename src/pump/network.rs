@@ -10,6 +10,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::process::setpriority_process;
+
 use super::transfer::raw_cid;
 use super::{Pump, guarded};
 use crate::catalog::voyage::{State, Voyage};
@@ -27,6 +29,8 @@ use crate::registry::{Event, Setback};
 /// How long an upload may take to become a content after its last byte was sent.
 const ARRIVAL_SECS: u64 = 5;
 const ARRIVAL_SIZE_PER_SEC: u64 = 10_000_000;
+/// How far those who travel stand back behind those who push and pull: as far as they can.
+const NICENESS: i32 = 19;
 /// How long a node may take to pin what it has.
 const PIN_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -293,6 +297,9 @@ impl Read for Sending {
 impl Pump {
     /// Brings a blob further on its way.
     pub(super) fn travel(&self, digest: Digest, mut voyage: Voyage) -> Event {
+        // On Linux this is about the calling thread alone: whoever pushes or pulls goes first.
+        // A system that does not allow it has all threads share alike, which is no fault.
+        let _ = setpriority_process(None, NICENESS);
         let path = self.blobs.path(&digest);
         let went = guarded(|| {
             self.remember(&path, &mut voyage)?;

@@ -135,8 +135,8 @@ impl Look {
         let Some(digest) = contents.resolve(reference) else {
             let known = contents.tags.keys().map(Tag::as_str);
             let named = reference.to_string();
-            let cause = unknown("image", &named, known);
-            return Ok(Err(format!("{cause} in {repository}")));
+            let what = format!("image in {repository} is called");
+            return Ok(Err(unknown(&what, &named, known)));
         };
         let tags = match reference {
             Reference::Tag(tag) => vec![tag.clone()],
@@ -296,7 +296,7 @@ fn kinds(media_type: &str) -> impl Iterator<Item = Kind> {
 /// `no repository "hellowrold"; did you mean helloworld?`
 fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
     match nearest(name, known) {
-        Some(known) => format!("no {what} {name:?}; did you mean {known:?}"),
+        Some(known) => format!("no {what} {name:?}; did you mean {known:?}?"),
         None => format!("no {what} {name:?}"),
     }
 }

@@ -24,11 +24,18 @@ use crate::pump::Network;
 use look::{Look, Standing};
 use print::Report;
 
-/// Tells how far images have come on their way to the content network: of each image and of each
-/// blob its size, CID and state (local, uploading, stored, pinned or failed), and with Estuary its
-/// Filecoin deals
+/// What to tell of, and how.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
+States:
+  local      on this disk only; it will travel, if a network is configured
+  uploading  on its way
+  stored     the network has it and has not pinned it yet
+  pinned     the network keeps it
+  failed     the network refuses it; it is tried again
+  missing    neither here nor on the network
+  foreign    to be fetched from elsewhere, as its media type says
+
 Exit codes:
   0  all that was asked for is pinned, or stays on this disk because no network is configured
   1  something failed, or is not there

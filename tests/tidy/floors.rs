@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("pump", 2),
     ("migrate", 2),
     ("status", 2),
+    ("export", 2),
     ("lib", 3),
     ("main", 3),
 ];
