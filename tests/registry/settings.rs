@@ -5,13 +5,9 @@ use std::os::unix::net::UnixListener;
 
 use tempfile::TempDir;
 
-use crate::world::{Answer, Ask, Blob, Hub, Image, Place, Program, Served, await_some};
-
-/// An address where nobody listens; the next one to ask gets another.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").to_string()
-}
+use crate::world::{
+    Answer, Ask, Blob, Hub, Image, Place, Program, Served, await_some, free_address,
+};
 
 #[test]
 fn a_prefix_stands_before_every_url() {

@@ -194,9 +194,8 @@ fn the_command_line_explains_itself() {
 #[test]
 fn what_keeps_a_registry_from_starting_is_told() {
     let dir = TempDir::new().expect("a folder");
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("an address").to_string();
-    let listening = TcpListener::bind(&taken);
+    let neighbour = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = neighbour.local_addr().expect("an address").to_string();
     let missing = dir.path().join("missing");
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     let root = "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY";
@@ -233,5 +232,5 @@ fn what_keeps_a_registry_from_starting_is_told() {
             "{complaints}"
         );
     }
-    drop(listening);
+    drop(neighbour);
 }

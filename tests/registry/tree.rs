@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::world::{Ask, Blob, Hub, Image, Line, Served, await_some, skip};
+use crate::world::{Ask, Blob, Hub, Image, Line, Served, await_some, free_address, skip};
 
 /// Debian's docker-registry on a root directory; ended when it is dropped.
 struct Distribution {
@@ -17,9 +17,7 @@ struct Distribution {
 impl Distribution {
     /// None, with the reason printed, where it is not installed.
     fn at(dir: &Path, root: &Path) -> Option<Distribution> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address").to_string();
-        drop(listener);
+        let address = free_address();
         let root = root.display();
         let config = dir.join("distribution.yml");
         let text = format!(

@@ -14,6 +14,8 @@ pub use program::Program;
 pub use served::{Place, Served};
 
 use std::io::Write;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a journey waits for what must come.
@@ -28,6 +30,18 @@ pub fn await_some<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(began.elapsed() < PATIENCE, "still waiting for {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// An address for a server that can't be asked where it listens. The system gives ports below
+/// 10,000 to nobody who does not name them, so none is taken between now and then.
+pub fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(7400);
+    loop {
+        let address = format!("127.0.0.1:{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
     }
 }
 
