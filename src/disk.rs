@@ -43,12 +43,7 @@ impl Root {
             fs::read_dir(path).map_err(|err| Fault::disk("open", path, err))?;
         } else {
             make_dirs(&root.tree())?;
-            let temporary = root.temporary();
-            make_dirs(&temporary)?;
-            for left_over in list(&temporary)? {
-                let path = temporary.join(left_over);
-                fs::remove_file(&path).map_err(|err| Fault::disk("remove", &path, err))?;
-            }
+            make_dirs(&root.temporary())?;
             let found = rustix::fs::statfs(path);
             let found = found.map_err(|err| Fault::disk("measure", path, err.into()))?;
             root.orders_names = ORDERED.contains(&found.f_type);
@@ -56,8 +51,8 @@ impl Root {
         Ok(root)
     }
 
-    /// Keeps other servers away from this root for as long as what is given lives: two of them
-    /// would not know of each other's changes.
+    /// Keeps other servers away from this root for as long as what is given lives, for two of them
+    /// would not know of each other's changes; and removes what an earlier one left unfinished.
     pub fn lock(&self) -> Result<File, Fault> {
         let path = self.ours("lock");
         let lock = File::create(&path).map_err(|err| Fault::disk("make", &path, err))?;
@@ -66,6 +61,10 @@ impl Root {
             let cause = io::Error::other("another server is using this root directory");
             Fault::disk("lock", &self.path, cause)
         })?;
+        let temporary = self.temporary();
+        for left_over in list(&temporary)? {
+            discard(&temporary.join(left_over))?;
+        }
         Ok(lock)
     }
 

@@ -103,12 +103,9 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
 
 /// Opens a root directory that no server is using, and keeps it from being used.
 fn claim(path: &std::path::Path) -> Result<(Root, File), Fault> {
-    disk::make_dirs(path)?;
-    let root = Root::open(path, true)?;
-    // First the lock: to open for writing is to tidy up, which is not for us while a server runs.
-    disk::make_dirs(&root.ours(""))?;
+    let root = Root::open(path, false)?;
     let lock = root.lock()?;
-    Ok((Root::open(path, false)?, lock))
+    Ok((root, lock))
 }
 
 /// Finds the newest pinned export by its name.
