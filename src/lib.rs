@@ -173,6 +173,8 @@ impl Server {
             prefix: self.config.http.prefix.clone(),
             at_work: Arc::clone(&at_work),
         };
+        // Whoever is answered is at work; the desk itself keeps one count as well.
+        let nobody = Arc::strong_count(&at_work);
         listen(self.listener, common(), move |connection| {
             desk.attend(connection)
         })?;
@@ -185,8 +187,6 @@ impl Server {
             })?;
         }
         let mut registry = Registry::new(self.config, gateways);
-        // Whoever is answered is at work; the desk itself keeps one count as well.
-        let nobody = Arc::strong_count(&at_work);
         let start = |job| start(job, &clerk, &pump, &self.to_inbox);
         let started = Instant::now();
         let mut ticks = 0;

@@ -83,18 +83,19 @@ fn a_stop_lets_transfers_end() {
 #[test]
 fn a_stop_with_nothing_to_wait_for_is_quick() {
     let dir = TempDir::new().expect("a folder");
-    let hub = Program::serve(dir.path(), &[]);
-    hub.push("a", "v1", &Image::named("x"));
-    let _idle = hub.line();
-    let began = Instant::now();
-    hub.signal(Signal::TERM);
-    hub.logged("stopped");
-    assert!(hub.end().success());
-    assert!(
-        began.elapsed() < Duration::from_millis(1900),
-        "{:?}",
+    let stop = |_| {
+        let hub = Program::serve(dir.path(), &[]);
+        hub.push("a", "v1", &Image::named("x"));
+        let _idle = hub.line();
+        let began = Instant::now();
+        hub.signal(Signal::TERM);
+        hub.logged("stopped");
+        assert!(hub.end().success());
         began.elapsed()
-    );
+    };
+    // Once in a while a machine is busy with something else.
+    let quickest = (0..3).map(stop).min().expect("three stops");
+    assert!(quickest < Duration::from_secs(1), "{quickest:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use lighthouse::fault::Fault;
 use lighthouse::{Server, Stop, config};
 use tempfile::TempDir;
 
+use super::await_some;
 use super::hub::Hub;
 
 /// Where a registry keeps what it is given.
@@ -64,7 +65,14 @@ impl Served {
         let all: std::collections::BTreeMap<String, String> = all.collect();
         let (config, warnings) = config::parse(None, all.into_iter()).expect("good settings");
         assert!(warnings.is_empty(), "{warnings:?}");
-        let server = Server::open(config).expect("it opens");
+        // The lock of a server that ended lives on in a child that another journey has forked,
+        // until the child becomes its program.
+        let server = await_some("the last server to let go", || {
+            match Server::open(config.clone()) {
+                Err(Fault::Disk { op: "lock", .. }) => None,
+                opened => Some(opened.expect("it opens")),
+            }
+        });
         let hub = Hub {
             address: server.address().to_owned(),
         };
