@@ -34,7 +34,14 @@ bin/registry: tools
 run: bin/registry ## Build, then serve config.yml
 	bin/registry serve config.yml
 
+# Installs $(2) where $(1) is missing and that is possible; what needs it is skipped elsewhere.
+want = command -v $(1) >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || { \
+	apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); }
+
 test: tools ## Check the format, lint, and run every test a fresh machine can run
+	@$(call want,docker-registry,docker-registry)
+	@$(call want,strace,strace)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked

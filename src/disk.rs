@@ -331,11 +331,24 @@ fn make_missing(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     match fs::create_dir(folder) {
         Ok(()) => Ok(vec![folder.to_owned()]),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(Vec::new()),
-        Err(err) if is_missing(&err) && folder.parent().is_some() => {
-            let mut made = make_missing(parent(folder))?;
-            made.extend(make_missing(folder)?);
+        Err(err) if is_missing(&err) && fs::metadata(parent(folder)).is_err() => {
+            let above = parent(folder);
+            if above == folder {
+                return Err(Fault::disk("make the folder", folder, err));
+            }
+            let mut made = make_missing(above)?;
+            match fs::create_dir(folder) {
+                Ok(()) => made.push(folder.to_owned()),
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(err) => return Err(Fault::disk("make the folder", folder, err)),
+            }
             Ok(made)
         }
+        // What is above may have been made by somebody else just now.
+        Err(err) if is_missing(&err) => match fs::create_dir(folder) {
+            Err(_) if !folder.is_dir() => Err(Fault::disk("make the folder", folder, err)),
+            _ => Ok(vec![folder.to_owned()]),
+        },
         Err(err) => Err(Fault::disk("make the folder", folder, err)),
     }
 }

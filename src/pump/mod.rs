@@ -59,7 +59,10 @@ impl Pump {
     /// to know. A task that panics leaves its exchange unanswered.
     pub fn carry(&self, ticket: Ticket, task: Task, exchange: &mut Exchange) -> Option<Event> {
         let peer = Arc::clone(&ticket.peer);
-        let moves_bytes = matches!(task, Task::Send(..) | Task::Relay(..));
+        let moves_bytes = match &task {
+            Task::Send(_, _, wanted, _) => !wanted.head_only,
+            task => matches!(task, Task::Relay(..)),
+        };
         let carried = catch_unwind(AssertUnwindSafe(|| self.carry_out(ticket, task, exchange)));
         carried.unwrap_or_else(|panic| {
             log::error!("{}", Fault::panicked(message_of(&*panic)));
@@ -111,8 +114,10 @@ impl Pump {
                 finish(ticket, exchange, self.cancel(&upload).map(|()| response))
             }
             Task::Send(repository, digest, wanted, cid) => {
+                let is_transfer = !wanted.head_only;
                 let blob = (repository, digest, wanted);
-                Some(self.send(ticket, exchange, blob, cid.as_deref()))
+                let sent = self.send(ticket, exchange, blob, cid.as_deref());
+                (is_transfer || !matches!(sent, Event::Sent(_))).then_some(sent)
             }
             Task::Relay(digest, wanted, voyage) => {
                 Some(self.relay(ticket, exchange, digest, &wanted, &voyage))

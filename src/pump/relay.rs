@@ -80,26 +80,27 @@ impl Pump {
         let head = Response::blob(&digest, voyage.size, part).with_cid(voyage.cid.as_deref());
         let streams = part.is_none() && voyage.size > RAW_SIZE_MAX;
         let (file, path) = self.root.temporary_file()?;
-        let fetched = {
-            let hasher = Hasher::new(digest.algorithm());
-            let to = streams.then_some(&mut *exchange);
-            let (size, held) = (voyage.size, Vec::new());
-            let mut back = Return {
-                digest,
-                size,
-                file,
-                hasher,
-                came: 0,
-                held,
-                to,
-                head: &head,
-            };
-            self.bring(&mut back, voyage).map(|()| back.file)
+        let hasher = Hasher::new(digest.algorithm());
+        let to = streams.then_some(&mut *exchange);
+        let (size, held) = (voyage.size, Vec::new());
+        let mut back = Return {
+            digest,
+            size,
+            file,
+            hasher,
+            came: 0,
+            held,
+            to,
+            head: &head,
         };
-        let file = fetched.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+        let brought = self.bring(&mut back, voyage);
+        brought.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         let mut settling = Settling::new(&self.root);
         self.blobs.place(&mut settling, &path, &digest);
         settling.finish()?;
+        // Whoever has all of it may rely on its being here.
+        back.pass_on()?;
+        let file = back.file;
         if !streams {
             let (offset, length) = part.unwrap_or((0, voyage.size));
             if let Err(err) = exchange.send(&head, &file, offset, length) {
@@ -219,11 +220,10 @@ impl Return<'_, '_, '_> {
         ))
     }
 
-    /// Makes the verified bytes durable and lets the last of them go.
+    /// Makes the verified bytes durable.
     fn finish(&mut self) -> Result<(), Fault> {
         self.file
             .sync_all()
-            .map_err(|err| Fault::disk("sync", "a fetched blob", err))?;
-        self.pass_on()
+            .map_err(|err| Fault::disk("sync", "a fetched blob", err))
     }
 }

@@ -55,7 +55,12 @@ impl Pump {
             // The digest will say it.
             hashed.unixfs = None;
         }
-        intake::append(exchange, &file, &mut upload.hashed, buffer.len(), on_disk)?;
+        let taken = intake::append(exchange, &file, &mut upload.hashed, buffer.len(), on_disk);
+        if let Err(Fault::DiskFull { .. }) = &taken {
+            // What came of this body would only keep the disk full. The fault says the rest.
+            let _ = file.set_len(length);
+        }
+        taken?;
         if let (Some(chunk), Some(hashed)) = (chunk, &upload.hashed)
             && hashed.size != length + chunk.length()
         {

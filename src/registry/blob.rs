@@ -23,7 +23,7 @@ impl Registry {
         if wanted.has(&digest) {
             return respond(ticket, Response::not_modified(&digest));
         }
-        if self.begin_transfer(&ticket).is_none() {
+        if !wanted.head_only && self.begin_transfer(&ticket).is_none() {
             return refuse(ticket, Refusal::TooManyRequests(RETRY_SECS));
         }
         self.used(&digest);
@@ -45,7 +45,7 @@ impl Registry {
             return Jobs::new();
         };
         let Some((voyage, cid)) = self.travel.abroad(&digest) else {
-            self.end_transfer(&ticket.peer);
+            self.end_send(&ticket, &wanted);
             log::error!("{repository} holds {digest}, whose bytes are gone from the store");
             return refuse(ticket, Refusal::BlobUnknown(digest));
         };
@@ -69,8 +69,15 @@ impl Registry {
             return vec![Job::At(ticket, Task::Relay(digest, wanted, voyage.clone()))];
         };
         let answer = answer.with_cid(Some(&cid.to_string()));
-        self.end_transfer(&ticket.peer);
+        self.end_send(&ticket, &wanted);
         respond(ticket, answer)
+    }
+
+    /// Gives back the place that sending took, which HEAD did not need.
+    fn end_send(&mut self, ticket: &Ticket, wanted: &Wanted) {
+        if !wanted.head_only {
+            self.end_transfer(&ticket.peer);
+        }
     }
 
     /// A blob came from the network, or could not.
