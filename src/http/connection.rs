@@ -75,7 +75,10 @@ impl Head {
 impl Connection {
     pub(super) fn new(requests: Requests, socket: Socket, common: Arc<Common>) -> Connection {
         let address = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
-        let peer = address.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
+        let peer = address.map_or_else(
+            || "unix".to_owned(),
+            |peer| peer.ip().to_canonical().to_string(),
+        );
         Connection {
             requests,
             socket,
