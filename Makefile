@@ -42,6 +42,8 @@ want = command -v $(1) >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id
 test: tools ## Check the format, lint, and run every test a fresh machine can run
 	@$(call want,docker-registry,docker-registry)
 	@$(call want,strace,strace)
+	@$(call want,mkfs.xfs,xfsprogs)
+	@$(call want,mkfs.btrfs,btrfs-progs)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked

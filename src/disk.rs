@@ -5,13 +5,16 @@
 //! final name never holds a part of something. Only what needs no such promise (an upload on its
 //! way) is written otherwise.
 //!
-//! ext4 and XFS keep all changes of names in one log, in order: what is synced last takes with
-//! it all that came before. There one folder is synced, elsewhere each one that changed.
+//! XFS, and ext4 with a journal, keep all changes of names in one log, in order: what is synced
+//! last takes with it all that came before. There one folder is synced, elsewhere each one that
+//! changed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::fs::{Advice, FlockOperation};
 use uuid::Uuid;
@@ -20,8 +23,10 @@ use crate::fault::Fault;
 
 /// The folder under a root directory for what is ours alone; registry:2 never looks there.
 const OURS: &str = "lighthouse";
-/// Types of file systems that make names durable in order: ext2 to ext4, XFS (statfs(2)).
-const ORDERED: [i64; 2] = [0xEF53, 0x5846_5342];
+/// The type of XFS (statfs(2)).
+const XFS: i64 = 0x5846_5342;
+/// The most folders that are synced at a time.
+const SYNCS_MAX: usize = 4;
 
 /// A root directory, as registry:2 lays it out, with a place of our own beside.
 #[derive(Clone, Debug)]
@@ -44,9 +49,8 @@ impl Root {
         } else {
             make_dirs(&root.tree())?;
             make_dirs(&root.temporary())?;
-            let found = rustix::fs::statfs(path);
-            let found = found.map_err(|err| Fault::disk("measure", path, err.into()))?;
-            root.orders_names = ORDERED.contains(&found.f_type);
+            let orders_names = orders_names(path);
+            root.orders_names = orders_names.map_err(|err| Fault::disk("measure", path, err))?;
         }
         Ok(root)
     }
@@ -127,6 +131,25 @@ impl Root {
             .and(removed)
             .map_err(|err| Fault::disk("probe", &path, err))
     }
+}
+
+/// Whether the file system of a path makes names durable in the order in which they were given.
+pub fn orders_names(path: &Path) -> io::Result<bool> {
+    let is_xfs = rustix::fs::statfs(path)?.f_type == XFS;
+    Ok(is_xfs || has_journal(path)? == Some(true))
+}
+
+/// Whether an ext file system has a journal: the kernel then tells the number of the thread that
+/// writes it. None of others, and where the kernel does not tell.
+pub fn has_journal(path: &Path) -> io::Result<Option<bool>> {
+    let device = fs::metadata(path)?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let told = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).and_then(|device| {
+        let name = device.file_name().unwrap_or_default();
+        let folder = Path::new("/sys/fs/ext4").join(name);
+        fs::read_to_string(folder.join("journal_task"))
+    });
+    Ok(told.ok().map(|thread| thread.trim().parse::<u32>().is_ok()))
 }
 
 fn walk(
@@ -304,12 +327,27 @@ impl Folders {
         self.changed.insert(folder.to_owned());
     }
 
+    /// Each sync waits for the disk, which takes several at a time.
     fn sync(&mut self) -> Result<(), Fault> {
-        // The deepest first: a folder is there for good only once the names above it are.
-        while let Some(folder) = self.changed.pop_last() {
-            sync_dir(&folder)?;
-        }
-        Ok(())
+        let changed = Vec::from_iter(std::mem::take(&mut self.changed));
+        let mut shares = changed.chunks(changed.len().div_ceil(SYNCS_MAX).max(1));
+        let here = shares.next().unwrap_or_default();
+        thread::scope(|scope| {
+            let begin = |folders| {
+                let sync = move || sync_dirs(folders);
+                let thread = thread::Builder::new().spawn_scoped(scope, sync);
+                thread.map_err(|_| folders)
+            };
+            let beside: Vec<_> = shares.map(begin).collect();
+            beside.into_iter().fold(sync_dirs(here), |synced, other| {
+                let other = match other {
+                    Ok(thread) => thread.join(),
+                    // No thread could be had.
+                    Err(folders) => Ok(sync_dirs(folders)),
+                };
+                synced.and(other.unwrap_or_else(|_| Err(Fault::panicked("a sync panicked"))))
+            })
+        })
     }
 }
 
@@ -365,6 +403,10 @@ fn remove(path: &Path) -> Result<bool, Fault> {
         Err(err) if is_missing(&err) => Ok(false),
         Err(err) => Err(Fault::disk("remove", path, err)),
     }
+}
+
+fn sync_dirs(folders: &[PathBuf]) -> Result<(), Fault> {
+    folders.iter().try_for_each(|folder| sync_dir(folder))
 }
 
 /// Makes the names in a folder durable.

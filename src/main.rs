@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use lighthouse::config::{self, Config, Net, Problem, Severity, Store};
 use lighthouse::export::{self, restore};
 use lighthouse::status::{self, Verdict};
-use lighthouse::{Server, logbook, migrate};
+use lighthouse::{Server, disk, logbook, migrate};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -200,6 +200,8 @@ fn introduce(config: &Config, server: &Server) {
     }
     if config.storage.store == Store::Inmemory {
         log::warn!("the inmemory store is gone when this process ends");
+    } else if let Ok(Some(false)) = disk::has_journal(&root) {
+        log::warn!("the file system has no journal: a power cut may damage what is stored here");
     }
     if config.http.net == Net::Unix {
         return;

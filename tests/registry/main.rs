@@ -28,6 +28,7 @@ mod lists;
 mod manifests;
 mod manners;
 mod order;
+mod power;
 mod pulling;
 mod pushing;
 mod referrers;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::Command;
 
+use lighthouse::disk;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -64,13 +65,6 @@ fn calls(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// Whether the file system makes names durable in the order in which they were given, so that
-/// the last sync of any takes all of them along: ext2 to ext4, XFS.
-fn orders_names(path: &Path) -> bool {
-    let found = rustix::fs::statfs(path).expect("a file system");
-    [0xEF53, 0x5846_5342].contains(&found.f_type)
-}
-
 /// Serves under strace while `visit` lasts; what the kernel was asked.
 fn traced(dir: &Path, visit: impl FnOnce(&Hub)) -> Vec<Call> {
     let trace = dir.join("trace");
@@ -120,7 +114,7 @@ fn created_means_synced_at_the_final_name() {
         let mount = format!("/v2/c/blobs/uploads/?mount={}&from=b", blob.digest);
         hub.ask(Ask::post(mount)).expect(201);
     });
-    let ordered = orders_names(dir.path());
+    let ordered = disk::orders_names(dir.path()).expect("a file system");
     let mut synced: HashSet<&str> = HashSet::new();
     // Folders with names that no sync has made durable yet.
     let mut loose: HashSet<&str> = HashSet::new();

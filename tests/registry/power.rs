@@ -1,0 +1,170 @@
+//! The power goes, right after an answer: what had reached the disk by then has all that was
+//! acknowledged. The disk is a file, and a copy of it is what the machine finds when it starts
+//! again; what the kernel still had in hand is not in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::world::{Ask, Blob, Image, Program, skip};
+
+/// A file system in a file, mounted until it is dropped.
+struct Disk(TempDir);
+
+impl Disk {
+    /// A new file system. None, with the reason printed, where that is not possible.
+    fn made_by(make: &[&str]) -> Option<Disk> {
+        let disk = Disk(TempDir::new().expect("a folder"));
+        let file = std::fs::File::create(disk.file()).expect("a file");
+        file.set_len(320 << 20).expect("room for holes");
+        std::fs::create_dir(disk.path()).expect("a folder");
+        match run(make, &disk.file()).and_then(|()| disk.mount()) {
+            Ok(()) => Some(disk),
+            Err(why) => {
+                skip(&format!("no disk by {make:?}: {why}"));
+                None
+            }
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("disk")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("mounted")
+    }
+
+    fn mount(&self) -> Result<(), String> {
+        let (file, path) = (self.file(), self.path());
+        let mount = ["mount", "-o", "loop", file.to_str().expect("UTF-8")];
+        run(&mount, &path)
+    }
+
+    /// Where the power goes now: what has reached the disk.
+    fn cut(&self) -> Disk {
+        let found = Disk(TempDir::new().expect("a folder"));
+        let file = self.file();
+        let copy = ["cp", "--sparse=always", file.to_str().expect("UTF-8")];
+        run(&copy, &found.file()).expect("a copy");
+        std::fs::create_dir(found.path()).expect("a folder");
+        found
+    }
+
+    /// Starts the machine again.
+    fn start(&self) {
+        // btrfs remembers disks by a number that copies share. Where there is none, so much the better.
+        let forget = ["device", "scan", "--forget"];
+        let _ = Command::new("btrfs").args(forget).output();
+        self.mount().expect("it can be mounted");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // One that was never mounted has nothing to say.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+    }
+}
+
+/// Runs a program whose last argument is a path; what it complained of.
+fn run(command: &[&str], path: &Path) -> Result<(), String> {
+    let mut program = Command::new(command[0]);
+    let output = program.args(&command[1..]).arg(path).output();
+    let output = output.map_err(|err| err.to_string())?;
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    output.status.success().then_some(()).ok_or(complaint)
+}
+
+/// What was acknowledged by a certain moment, and the disk as it was then.
+struct Moment {
+    disk: Disk,
+    blobs: Vec<(&'static str, Blob)>,
+    tags: Vec<(&'static str, &'static str, Image)>,
+}
+
+/// A day of pushes, cut short after every answer.
+fn push_and_cut(disk: &Disk) -> Vec<Moment> {
+    let hub = Program::serve(&disk.path(), &[]);
+    let (mut blobs, mut tags) = (Vec::new(), Vec::new());
+    let mut moments = Vec::new();
+    for (repository, tag, name) in [("a/b", "v1", "x"), ("a/b", "v2", "y"), ("c", "v1", "z")] {
+        let image = Image::named(name);
+        for blob in &image.blobs {
+            hub.push_blob(repository, blob);
+            blobs.push((repository, blob.clone()));
+            let (blobs, tags) = (blobs.clone(), tags.clone());
+            let disk = disk.cut();
+            moments.push(Moment { disk, blobs, tags });
+        }
+        hub.put_manifest(repository, tag, &image).expect(201);
+        tags.push((repository, tag, image));
+        let (blobs, tags) = (blobs.clone(), tags.clone());
+        let disk = disk.cut();
+        moments.push(Moment { disk, blobs, tags });
+    }
+    // A tag moves to what its repository holds already, and a blob is mounted elsewhere.
+    let image = tags[1].2.clone();
+    hub.put_manifest("a/b", "v1", &image).expect(201);
+    tags[0].2 = image;
+    let mount = format!("/v2/d/blobs/uploads/?mount={}&from=c", blobs[8].1.digest);
+    hub.ask(Ask::post(mount)).expect(201);
+    blobs.push(("d", blobs[8].1.clone()));
+    let disk = disk.cut();
+    moments.push(Moment { disk, blobs, tags });
+    moments
+}
+
+fn nothing_is_lost_on(make: &[&str]) {
+    let Some(disk) = Disk::made_by(make) else {
+        return;
+    };
+    let moments = push_and_cut(&disk);
+    assert_eq!(moments.len(), 13);
+    // Its copies are mounted one at a time: they would pass for the same disk.
+    drop(disk);
+    for (n, Moment { disk, blobs, tags }) in moments.into_iter().enumerate() {
+        disk.start();
+        let hub = Program::serve(&disk.path(), &[]);
+        for (repository, blob) in &blobs {
+            let answer = hub.blob(repository, blob);
+            assert_eq!(answer.status, 200, "after answer {n}: {answer}");
+            assert!(answer.body == blob.bytes, "after answer {n}");
+        }
+        for (repository, tag, image) in &tags {
+            let answer = hub.manifest(repository, tag);
+            assert_eq!(answer.status, 200, "after answer {n}: {answer}");
+            assert!(answer.body == image.manifest.bytes, "after answer {n}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_on_ext4() {
+    nothing_is_lost_on(&["mkfs.ext4", "-q"]);
+}
+
+#[test]
+fn nothing_is_lost_on_xfs() {
+    nothing_is_lost_on(&["mkfs.xfs", "-q"]);
+}
+
+#[test]
+fn nothing_is_lost_on_btrfs() {
+    nothing_is_lost_on(&["mkfs.btrfs", "-q"]);
+}
+
+#[test]
+fn an_owner_is_told_that_there_is_no_journal() {
+    let Some(disk) = Disk::made_by(&["mkfs.ext4", "-q", "-O", "^has_journal"]) else {
+        return;
+    };
+    let hub = Program::serve(&disk.path(), &[]);
+    hub.logged("has no journal");
+    drop(hub);
+    let disk = Disk::made_by(&["mkfs.ext4", "-q"]).expect("as before");
+    let hub = Program::serve(&disk.path(), &[]);
+    hub.logged("try: docker push");
+    assert!(!hub.log().iter().any(|line| line.contains("journal")));
+}
