@@ -244,6 +244,13 @@ impl<'c> Exchange<'c> {
 /// The body of a request, as it arrives.
 pub struct Body<'e, 'c>(&'e mut Exchange<'c>);
 
+impl Body<'_, '_> {
+    /// Whether more has arrived, so that to read on is not to wait for the client.
+    pub fn has_arrived(&self) -> bool {
+        ioctl_fionread(self.0.socket).is_ok_and(|size| size > 0)
+    }
+}
+
 impl Read for Body<'_, '_> {
     /// Reads on. A body that ends before its declared length, or in the middle of a chunk, is an
     /// error and not an end.

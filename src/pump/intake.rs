@@ -3,18 +3,21 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle, scope};
 
 use crate::cid::Unixfs;
 use crate::fault::Fault;
-use crate::http::Exchange;
+use crate::http::{Body, Exchange};
 use crate::registry::Hashed;
 
 /// How much of an upload may be written before it is worth a sync.
 const SYNC_SIZE: usize = 32 << 20;
-/// Buffers between the thread that reads and the one that computes the CID.
-const BUFFERS: usize = 3;
+/// How much of an upload may be written before it is worth waking the thread that names it.
+const UNNAMED_SIZE: usize = 1 << 20;
+/// What that thread reads at a time.
+const NAMING_SIZE: usize = 64 << 10;
 
 /// Appends a body to a file, hashing it. The hashers always know exactly what is in the file, or
 /// nothing at all.
@@ -33,14 +36,10 @@ pub(super) fn append(
     scope(|scope| {
         let mut syncs = is_large.then(|| SyncsAhead::start(scope, file));
         let unixfs = hashed.as_mut().and_then(|hashed| hashed.unixfs.take());
-        let mut naming = unixfs.map(|unixfs| Naming::start(scope, unixfs, buffer_size));
+        let length = hashed.as_ref().map_or(0, |hashed| hashed.size);
+        let mut naming = unixfs.map(|unixfs| Naming::start(scope, file, length, unixfs));
         let received = loop {
-            let size = match body.read(&mut buffer) {
-                Ok(0) => break Ok(()),
-                Ok(size) => size,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                Err(err) => break Err(Fault::client(err)),
-            };
+            let (size, read) = fill(&mut body, &mut buffer);
             if let Err(err) = file.write_all(&buffer[..size]) {
                 *hashed = None;
                 break Err(on_disk(err));
@@ -52,12 +51,17 @@ pub(super) fn append(
                 syncs.grown(size);
             }
             if let Some(naming) = &mut naming {
-                naming.take(&mut buffer, size);
+                naming.grown(size);
+            }
+            match read {
+                Err(err) => break Err(Fault::client(err)),
+                Ok(()) if size == 0 => break Ok(()),
+                Ok(()) => {}
             }
         };
-        let unixfs = naming.and_then(Naming::end);
         if let Some(hashed) = hashed {
-            hashed.unixfs = unixfs;
+            // Where it failed, the CID is computed once more before the blob travels.
+            hashed.unixfs = naming.and_then(|naming| naming.end().ok());
         }
         if let Some(Err(err)) = syncs.map(SyncsAhead::end) {
             *hashed = None;
@@ -67,48 +71,75 @@ pub(super) fn append(
     })
 }
 
-/// Computes the CID of what passes: a second hash as costly as the first, so in a thread of its
-/// own, a few buffers behind.
+/// Reads what has arrived, until the buffer is full: how much there is, none at the end, and what
+/// went wrong after it. Chunks come in small pieces, each of which would cost a write.
+fn fill(body: &mut Body, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+    let mut filled = 0;
+    while filled < buffer.len() && (filled == 0 || body.has_arrived()) {
+        match body.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(size) => filled += size,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return (filled, Err(err)),
+        }
+    }
+    (filled, Ok(()))
+}
+
+/// Computes the CID of what is written: a second hash as costly as the first, so in a thread of
+/// its own. It reads the file again, behind those who write to it, so that nobody waits for it
+/// before the end; the bytes are still in memory then.
 struct Naming<'s> {
-    full: SyncSender<(Vec<u8>, usize)>,
-    empty: Receiver<Vec<u8>>,
-    thread: ScopedJoinHandle<'s, Unixfs>,
+    length: u64,
+    unnamed: usize,
+    written: Sender<u64>,
+    thread: ScopedJoinHandle<'s, io::Result<Unixfs>>,
 }
 
 impl<'s> Naming<'s> {
-    fn start(scope: &'s Scope<'s, '_>, mut unixfs: Unixfs, buffer_size: usize) -> Naming<'s> {
-        let (full, passing) = sync_channel::<(Vec<u8>, usize)>(BUFFERS);
-        let (give_back, empty) = sync_channel(BUFFERS);
-        for _ in 1..BUFFERS {
-            // There is room for all of them.
-            let _ = give_back.try_send(vec![0; buffer_size]);
-        }
+    /// Goes on naming a file from `length` on, which is all that `unixfs` knows so far.
+    fn start(
+        scope: &'s Scope<'s, '_>,
+        file: &'s File,
+        length: u64,
+        mut unixfs: Unixfs,
+    ) -> Naming<'s> {
+        let (written, lengths) = channel();
+        let mut at = length;
         let thread = scope.spawn(move || {
-            for (buffer, size) in passing {
-                unixfs.write(&buffer[..size]);
-                // Nobody reads on once the body has ended.
-                let _ = give_back.try_send(buffer);
+            let mut buffer = vec![0; NAMING_SIZE];
+            for length in lengths {
+                while at < length {
+                    let wanted = (length - at).min(NAMING_SIZE as u64) as usize;
+                    file.read_exact_at(&mut buffer[..wanted], at)?;
+                    unixfs.write(&buffer[..wanted]);
+                    at += wanted as u64;
+                }
             }
-            unixfs
+            Ok(unixfs)
         });
         Naming {
-            full,
-            empty,
+            length,
+            unnamed: 0,
+            written,
             thread,
         }
     }
 
-    /// Takes a buffer's first `size` bytes and leaves another buffer in its place.
-    fn take(&mut self, buffer: &mut Vec<u8>, size: usize) {
-        // The thread ends only when this does, unless it panicked; then there is no CID.
-        if let Ok(other) = self.empty.recv() {
-            let _ = self.full.send((std::mem::replace(buffer, other), size));
+    fn grown(&mut self, size: usize) {
+        self.length += size as u64;
+        self.unnamed += size;
+        if self.unnamed >= UNNAMED_SIZE {
+            self.unnamed = 0;
+            // If the thread is gone, its end tells why.
+            let _ = self.written.send(self.length);
         }
     }
 
-    fn end(self) -> Option<Unixfs> {
-        drop(self.full);
-        self.thread.join().ok()
+    fn end(self) -> io::Result<Unixfs> {
+        let _ = self.written.send(self.length);
+        drop(self.written);
+        join(self.thread)
     }
 }
 
@@ -143,8 +174,12 @@ impl<'s> SyncsAhead<'s> {
     /// sync of the file must not be believed alone.
     fn end(self) -> io::Result<()> {
         drop(self.due);
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
+        join(self.thread)
     }
+}
+
+/// What a thread beside the body came to.
+fn join<T>(thread: ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    let panicked = |_| Err(io::Error::other("a thread beside the body panicked"));
+    thread.join().unwrap_or_else(panicked)
 }
