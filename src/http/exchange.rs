@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::SendFlags;
 use socket2::Socket;
 
@@ -14,9 +15,10 @@ use crate::oci::Response;
 
 /// A body that is this small, and unread, is taken in so that its connection can go on.
 const SKIP_SIZE_MAX: u64 = 64 << 10;
-/// What is read from a file at a time. Through a buffer of this size a file goes out faster than
-/// sendfile(2) sends it, page by page.
+/// What is read from a file at a time.
 const BUFFER_SIZE: u64 = 512 << 10;
+/// What sendfile(2) is asked for at a time.
+const SENDFILE_SIZE: u64 = 1 << 20;
 
 /// A request and the way back to its client.
 pub struct Exchange<'c> {
@@ -154,17 +156,54 @@ impl<'c> Exchange<'c> {
             let sent = rustix::net::send(self.socket, rest, SendFlags::MORE)?;
             rest = &rest[sent..];
         }
-        let mut buffer = vec![0; length.min(BUFFER_SIZE) as usize];
+        // sendfile(2) sends whole pages, which are no whole segments: what is left over waits for
+        // what comes next. A socket in the file system has no segments.
+        let _ = self.socket.set_tcp_nodelay(false);
+        self.send_pages(file, at, length)?;
+        let _ = self.socket.set_tcp_nodelay(true);
+        Ok(())
+    }
+
+    /// Sends a file by sendfile(2), which takes two thirds of the processor's time that a way
+    /// through a buffer takes. But it wakes its reader for every 64 KiB, and one who pulls alone
+    /// waits longer for that: then the file goes through a buffer.
+    fn send_pages(&mut self, file: &File, at: u64, length: u64) -> io::Result<()> {
+        let sending = Arc::clone(&self.common.sending);
+        let mut has_sendfile = length > BUFFER_SIZE;
+        let mut buffer = Vec::new();
         while self.written < length {
-            let wanted = (length - self.written).min(buffer.len() as u64) as usize;
-            let size = file.read_at(&mut buffer[..wanted], at + self.written)?;
-            if size == 0 {
+            let (at, left) = (at + self.written, length - self.written);
+            // The count itself has one, we have one.
+            let is_alone = Arc::strong_count(&sending) == 2;
+            let sent = if is_alone || !has_sendfile {
+                buffer.resize(length.min(BUFFER_SIZE) as usize, 0);
+                self.send_copy(file, at, left, &mut buffer)?
+            } else {
+                let size = left.min(SENDFILE_SIZE) as usize;
+                match rustix::fs::sendfile(self.socket, file, Some(&mut { at }), size) {
+                    Ok(sent) => sent,
+                    Err(Errno::INTR) => continue,
+                    Err(Errno::INVAL | Errno::NOSYS) => {
+                        has_sendfile = false;
+                        continue;
+                    }
+                    Err(err) => return Err(err.into()),
+                }
+            };
+            if sent == 0 {
                 return Err(io::Error::other("the file is shorter than it was"));
             }
-            (&mut &*self.socket).write_all(&buffer[..size])?;
-            self.written += size as u64;
+            self.written += sent as u64;
         }
         Ok(())
+    }
+
+    /// Sends the next bytes of a file by way of a buffer; how many there were.
+    fn send_copy(&self, file: &File, at: u64, left: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = left.min(buffer.len() as u64) as usize;
+        let size = file.read_at(&mut buffer[..wanted], at)?;
+        (&mut &*self.socket).write_all(&buffer[..size])?;
+        Ok(size)
     }
 
     /// Whether a body follows the head of an answer: not to HEAD, whatever the status.

@@ -11,6 +11,7 @@ journeys!(
     what_a_client_has_is_not_sent_again,
     a_blob_is_only_where_it_was_pushed,
     a_blob_of_many_mebibytes_comes_back_as_it_was,
+    many_pull_at_a_time,
 );
 
 fn the_registry_says_what_it_is(hub: &Served) {
@@ -174,4 +175,21 @@ fn a_blob_of_many_mebibytes_comes_back_as_it_was(hub: &Served) {
     let range = format!("bytes={}-", 3 << 20);
     let part = hub.ask(Ask::get(target).with("Range", range)).expect(206);
     assert!(part.body == blob.bytes[3 << 20..]);
+}
+
+fn many_pull_at_a_time(hub: &Served) {
+    let blob = Blob::noise((24 << 20) + 5, 4);
+    hub.push_blob("a", &blob);
+    let target = format!("/v2/a/blobs/{}", blob.digest);
+    let pull = |first: usize| {
+        let range = format!("bytes={first}-");
+        let answer = hub.ask(Ask::get(&target).with("Range", range)).expect(206);
+        assert!(answer.body == blob.bytes[first..], "from {first}");
+    };
+    std::thread::scope(|scope| {
+        // One after the other begins, and they end one after the other.
+        for first in (0..8).map(|n| n * 3_000_001) {
+            scope.spawn(move || pull(first));
+        }
+    });
 }
