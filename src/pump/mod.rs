@@ -9,6 +9,7 @@ mod clerk;
 mod errand;
 mod intake;
 pub mod network;
+mod pace;
 mod relay;
 mod survey;
 mod transfer;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use clerk::Clerk;
 pub use network::Network;
+use pace::Traffic;
 
 use crate::blobs::Blobs;
 use crate::catalog::voyage::Voyage;
@@ -41,6 +43,7 @@ pub struct Pump {
     spool: Spool,
     ledger: Ledger,
     network: Option<Arc<Network>>,
+    traffic: Traffic,
 }
 
 impl Pump {
@@ -52,6 +55,7 @@ impl Pump {
             spool: Spool::new(root),
             ledger: Ledger::new(root),
             network: network.map(Arc::new),
+            traffic: Traffic::default(),
         }
     }
 
@@ -63,6 +67,8 @@ impl Pump {
             Task::Send(_, _, wanted, _) => !wanted.head_only,
             task => matches!(task, Task::Relay(..)),
         };
+        let is_body = moves_bytes || matches!(task, Task::Receive(..));
+        let _passage = is_body.then(|| self.traffic.join());
         let carried = catch_unwind(AssertUnwindSafe(|| self.carry_out(ticket, task, exchange)));
         carried.unwrap_or_else(|panic| {
             log::error!("{}", Fault::panicked(message_of(&*panic)));

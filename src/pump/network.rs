@@ -10,8 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::setpriority_process;
-
+use super::pace::{Pace, let_others_first};
 use super::transfer::raw_cid;
 use super::{Pump, guarded};
 use crate::catalog::voyage::{State, Voyage};
@@ -29,8 +28,6 @@ use crate::registry::{Event, Setback};
 /// How long an upload may take to become a content after its last byte was sent.
 const ARRIVAL_SECS: u64 = 5;
 const ARRIVAL_SIZE_PER_SEC: u64 = 10_000_000;
-/// How far those who travel stand back behind those who push and pull: as far as they can.
-const NICENESS: i32 = 19;
 /// How long a node may take to pin what it has.
 const PIN_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -290,12 +287,14 @@ fn may_be_taken(fault: &Fault) -> bool {
 /// A blob that is read as it is sent.
 struct Sending {
     file: File,
+    pace: Pace,
     /// Bytes that were not read yet; None before it was opened.
     unsent: Rc<Cell<Option<u64>>>,
 }
 
 impl Read for Sending {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pace.stand_back();
         let size = self.file.read(buffer)?;
         let unsent = self.unsent.get().unwrap_or(0);
         self.unsent.set(Some(unsent.saturating_sub(size as u64)));
@@ -306,9 +305,7 @@ impl Read for Sending {
 impl Pump {
     /// Brings a blob further on its way.
     pub(super) fn travel(&self, digest: Digest, mut voyage: Voyage) -> Event {
-        // On Linux this is about the calling thread alone: whoever pushes or pulls goes first.
-        // A system that does not allow it has all threads share alike, which is no fault.
-        let _ = setpriority_process(None, NICENESS);
+        let_others_first();
         let path = self.blobs.path(&digest);
         let went = guarded(|| {
             self.remember(&path, &mut voyage)?;
@@ -385,8 +382,8 @@ impl Pump {
         let open = || {
             let file = File::open(path).map_err(|err| Fault::disk("open", path, err))?;
             unsent.set(Some(size));
-            let unsent = Rc::clone(&unsent);
-            Ok(Box::new(Sending { file, unsent }) as Box<dyn Read>)
+            let (pace, unsent) = (Pace::begin(&self.traffic), Rc::clone(&unsent));
+            Ok(Box::new(Sending { file, pace, unsent }) as Box<dyn Read>)
         };
         let sent = network.send(voyage, cid, name, &open);
         let Err(fault) = &sent else {

@@ -54,7 +54,7 @@ impl Disk {
 
     /// Starts the machine again.
     fn start(&self) {
-        // btrfs remembers disks by a number that copies share. Where there is none, so much the better.
+        // btrfs knows disks by a number that copies share. Elsewhere there is nothing to forget.
         let forget = ["device", "scan", "--forget"];
         let _ = Command::new("btrfs").args(forget).output();
         self.mount().expect("it can be mounted");

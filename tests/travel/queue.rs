@@ -7,7 +7,7 @@ use lighthouse::catalog::voyage::State;
 use serde_json::json;
 
 use crate::station::{Station, push};
-use crate::world::{Blob, Program};
+use crate::world::{Ask, Blob, Program};
 
 #[test]
 fn ten_thousand_blobs_are_no_matter_at_the_start() {
@@ -74,6 +74,22 @@ fn a_large_blob_travels_in_little_memory() {
     let grown = memory(&hub, "VmHWM") - idle;
     assert!(grown < 8 << 10, "{grown} KiB for a blob on its way back");
     station.double.set(json!({}));
+}
+
+#[test]
+fn blobs_travel_while_a_client_is_slow() {
+    let station = Station::new(0);
+    let hub = station.serve();
+    // One that begins to push and leaves it at that, for as long as this takes.
+    let mut slow = hub.line();
+    let patch = Ask::patch(hub.begin("app")).body(vec![7; 1 << 20]);
+    slow.say(patch.head_bytes());
+    slow.say(vec![7; 1 << 10]);
+    let large = Blob::noise(3 << 20, 203);
+    push(&hub, "app", &large).expect(201);
+    station.reaches(&large, State::Pinned);
+    slow.say(vec![7; (1 << 20) - (1 << 10)]);
+    slow.hear("PATCH").expect(202);
 }
 
 /// What the system says of a program's memory, in KiB.
