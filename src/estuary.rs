@@ -47,7 +47,7 @@ pub struct Upload<'a> {
 impl Estuary {
     /// An account at the main node `url`, with its API key. Content goes to `shuttles` (URLs), in
     /// their order, or if there are none to those that the main node names. A key for uploads only
-    /// can add and ask for deals; the rest is [`Trouble::Forbidden`] to it.
+    /// can add, and ask what is pinned and for deals; the rest is [`Trouble::Forbidden`] to it.
     pub fn new(url: &str, shuttles: &[String], token: &str) -> Result<Estuary, Fault> {
         let line = Line::new(Neighbour::Estuary);
         let unusable = Trouble::Unauthorized("a token that no header can carry".into());
@@ -122,14 +122,25 @@ impl Estuary {
     /// The Filecoin deals that hold this CID, whoever's content they were made for; those of an
     /// aggregate count for each content in it.
     pub fn deals(&self, cid: &Cid) -> Result<Vec<Deal>, Fault> {
-        // The public form says the same and needs no token, which may be good for uploads only.
-        let url = format!("{}/public/by-cid/{cid}", self.url);
-        let response = self.answered(&url, self.line.get(&url, Patience::QUESTION).call())?;
-        let rows: Vec<reply::ByCid> = self.line.json(&url, response)?;
-        let mut deals: Vec<_> = rows.into_iter().flat_map(reply::ByCid::deals).collect();
+        let rows = self.by_cid(cid)?.into_iter();
+        let mut deals: Vec<_> = rows.flat_map(reply::ByCid::deals).collect();
         deals.sort_by_key(|deal| deal.id);
         deals.dedup_by_key(|deal| deal.id);
         Ok(deals)
+    }
+
+    /// Whether a content is pinned, and on Estuary's disks. Unlike [`Estuary::content`], a key for
+    /// uploads only may ask; but what is not pinned yet is not told from what failed.
+    pub fn is_pinned(&self, id: u64, cid: &Cid) -> Result<bool, Fault> {
+        Ok(self.by_cid(cid)?.iter().any(|row| row.is_readable(id)))
+    }
+
+    /// What is pinned under a CID, whoever's it is. The public form says the same as the other and
+    /// needs no token.
+    fn by_cid(&self, cid: &Cid) -> Result<Vec<reply::ByCid>, Fault> {
+        let url = format!("{}/public/by-cid/{cid}", self.url);
+        let response = self.answered(&url, self.line.get(&url, Patience::QUESTION).call())?;
+        self.line.json(&url, response)
     }
 
     /// Gives a content up. One that is not there is no fault. Deals that were made stay.

@@ -147,9 +147,18 @@ impl TryFrom<PinStatus> for Content {
     }
 }
 
+/// A content that is pinned, and its deals.
 #[derive(Deserialize)]
 pub(super) struct ByCid {
+    content: Row,
     deals: Option<Vec<ContentDeal>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    id: u64,
+    #[serde(default)]
+    offloaded: bool,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +174,11 @@ struct ContentDeal {
 }
 
 impl ByCid {
+    /// Whether it is the content of that id, and on Estuary's disks.
+    pub fn is_readable(&self, id: u64) -> bool {
+        self.content.id == id && !self.content.offloaded
+    }
+
     pub fn deals(self) -> impl Iterator<Item = Deal> {
         let deals = self.deals.unwrap_or_default().into_iter();
         deals.map(|deal| Deal {

@@ -129,13 +129,9 @@ impl Network {
         match (&self.carrier, voyage.content) {
             (Carrier::Kubo(kubo), _) => kubo.is_pinned(cid),
             (Carrier::Estuary(_), None) => Ok(false),
+            // What was offloaded can't be read until it is taken back from Filecoin.
             (Carrier::Estuary(estuary), Some(id)) => {
-                let content = estuary.content(id)?;
-                Ok(content.is_some_and(|content| {
-                    content.cid.same_content(cid)
-                        // What was offloaded can't be read until it is taken back from Filecoin.
-                        && content.state == PinState::Pinned
-                }))
+                Ok(state_of(estuary, id, cid)? == Some(PinState::Pinned))
             }
         }
     }
@@ -177,9 +173,7 @@ impl Network {
             }
             Carrier::Estuary(estuary) => {
                 let id = voyage.content.unwrap_or_default();
-                let content = estuary.content(id)?;
-                let content = content.filter(|content| content.cid.same_content(cid));
-                let lost = match content.map(|content| content.state) {
+                let lost = match state_of(estuary, id, cid)? {
                     Some(PinState::Pinned | PinState::Offloaded) => {
                         voyage.state = State::Pinned;
                         return Ok(());
@@ -202,6 +196,22 @@ impl Network {
 }
 
 type Opener<'o> = &'o dyn Fn() -> Result<Box<dyn Read>, Fault>;
+
+/// How far a content of that CID is; None if there is none. A key for uploads only can't ask, but
+/// sees, as everybody does, what is pinned.
+fn state_of(estuary: &Estuary, id: u64, cid: &Cid) -> Result<Option<PinState>, Fault> {
+    match estuary.content(id) {
+        Ok(content) => {
+            let content = content.filter(|content| content.cid.same_content(cid));
+            Ok(content.map(|content| content.state))
+        }
+        Err(fault) if is_forbidden(&fault) => Ok(Some(match estuary.is_pinned(id, cid)? {
+            true => PinState::Pinned,
+            false => PinState::Unknown,
+        })),
+        Err(fault) => Err(fault),
+    }
+}
 
 /// Looks for what an earlier try may have brought. One whose end is not known may still be on its
 /// way: until it must have arrived, not to find it is a fault.
@@ -234,10 +244,7 @@ fn find(estuary: &Estuary, name: &str, cid: &Cid) -> Result<Option<u64>, Fault> 
                 .find(|content| content.cid.same_content(cid) && content.state.is_alive());
             Ok(same.map(|content| content.id))
         }
-        Err(Fault::Neighbour {
-            trouble: Trouble::Forbidden(_),
-            ..
-        }) => Ok(None),
+        Err(fault) if is_forbidden(&fault) => Ok(None),
         Err(fault) => Err(fault),
     }
 }
@@ -268,6 +275,16 @@ fn is_missing(fault: &Fault) -> bool {
         fault,
         Fault::Neighbour {
             trouble: Trouble::Missing(_),
+            ..
+        }
+    )
+}
+
+fn is_forbidden(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Neighbour {
+            trouble: Trouble::Forbidden(_),
             ..
         }
     )

@@ -316,6 +316,8 @@ fn tokens_are_good_for_what_they_are_made_for() {
         Trouble::Forbidden(_)
     ));
     uploads_only.deals(&blob.cid).expect("deals are public");
+    let pinned = |id| uploads_only.is_pinned(id, &blob.cid).expect("so are pins");
+    assert!(pinned(id) && !pinned(id + 1));
     for token in [
         "ESTexpiredARY",
         "ESTunknownARY",
