@@ -15,10 +15,8 @@ use crate::oci::Response;
 
 /// A body that is this small, and unread, is taken in so that its connection can go on.
 const SKIP_SIZE_MAX: u64 = 64 << 10;
-/// What is read from a file at a time.
-const BUFFER_SIZE: u64 = 1 << 20;
-/// What sendfile(2) is asked for at a time.
-const SENDFILE_SIZE: u64 = 1 << 20;
+/// How much of a file is sent at a time; a smaller one goes out at once.
+const PIECE_SIZE: u64 = 1 << 20;
 
 /// A request and the way back to its client.
 pub struct Exchange<'c> {
@@ -156,36 +154,39 @@ impl<'c> Exchange<'c> {
             let sent = rustix::net::send(self.socket, rest, SendFlags::MORE)?;
             rest = &rest[sent..];
         }
+        if length <= PIECE_SIZE {
+            return self.send_pieces(file, at, length);
+        }
         // What is no whole segment waits for what comes next, until all is sent. A socket in the
         // file system has no segments.
         let _ = self.socket.set_tcp_nodelay(false);
-        let sent = self.send_pages(file, at, length);
+        let sent = self.send_pieces(file, at, length);
         let _ = self.socket.set_tcp_cork(false);
         let _ = self.socket.set_tcp_nodelay(true);
         sent
     }
 
-    /// Sends a file by sendfile(2), which takes two thirds of the processor's time that a way
+    /// Sends a large file by sendfile(2), which takes two thirds of the processor's time that a way
     /// through a buffer takes. But it wakes its reader for every 64 KiB, and one who pulls alone
     /// waits longer for that: then the file goes through a buffer, and the socket is corked.
-    fn send_pages(&mut self, file: &File, at: u64, length: u64) -> io::Result<()> {
+    fn send_pieces(&mut self, file: &File, at: u64, length: u64) -> io::Result<()> {
         let sending = Arc::clone(&self.common.sending);
-        let (mut has_sendfile, mut is_corked) = (length > BUFFER_SIZE, false);
+        let (mut has_sendfile, mut is_corked) = (PIECE_SIZE < length, false);
         let mut buffer = Vec::new();
         while self.written < length {
             let (at, left) = (at + self.written, length - self.written);
             // The count itself has one, we have one.
             let is_alone = Arc::strong_count(&sending) == 2;
-            if is_alone != is_corked {
+            if has_sendfile && is_alone != is_corked {
                 let _ = self.socket.set_tcp_cork(is_alone);
                 is_corked = is_alone;
             }
             let sent = if is_alone || !has_sendfile {
-                buffer.resize(length.min(BUFFER_SIZE) as usize, 0);
+                buffer.resize(length.min(PIECE_SIZE) as usize, 0);
                 self.send_copy(file, at, left, &mut buffer)?
             } else {
                 buffer = Vec::new();
-                let size = left.min(SENDFILE_SIZE) as usize;
+                let size = left.min(PIECE_SIZE) as usize;
                 match rustix::fs::sendfile(self.socket, file, Some(&mut { at }), size) {
                     Ok(sent) => sent,
                     Err(Errno::INTR) => continue,

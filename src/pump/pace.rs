@@ -18,6 +18,13 @@ const NICENESS: i32 = 19;
 /// How many times as long as it worked a traveller then waits, while clients are served.
 const WAIT: u32 = 40;
 
+/// Lets every other thread go first, from now on.
+pub(super) fn let_others_first() {
+    // On Linux this is about the calling thread alone. A system that does not allow it has all
+    // threads share alike, which is no fault.
+    let _ = setpriority_process(None, NICENESS);
+}
+
 /// How many bodies are under way between clients and the disk. Each has its thread; a number that
 /// they add to is all they share.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +53,6 @@ pub(super) struct Pace {
     traffic: Traffic,
     /// The processor's time of this thread when it last set out.
     since: Duration,
-}
-
-/// Lets every other thread go first, from now on.
-pub(super) fn let_others_first() {
-    // On Linux this is about the calling thread alone. A system that does not allow it has all
-    // threads share alike, which is no fault.
-    let _ = setpriority_process(None, NICENESS);
 }
 
 impl Pace {

@@ -84,6 +84,21 @@ struct Moment {
     tags: Vec<(&'static str, &'static str, Image)>,
 }
 
+impl Moment {
+    /// Right now.
+    fn of(
+        disk: &Disk,
+        blobs: &[(&'static str, Blob)],
+        tags: &[(&'static str, &'static str, Image)],
+    ) -> Moment {
+        Moment {
+            disk: disk.cut(),
+            blobs: blobs.to_vec(),
+            tags: tags.to_vec(),
+        }
+    }
+}
+
 /// A day of pushes, cut short after every answer.
 fn push_and_cut(disk: &Disk) -> Vec<Moment> {
     let hub = Program::serve(&disk.path(), &[]);
@@ -94,15 +109,11 @@ fn push_and_cut(disk: &Disk) -> Vec<Moment> {
         for blob in &image.blobs {
             hub.push_blob(repository, blob);
             blobs.push((repository, blob.clone()));
-            let (blobs, tags) = (blobs.clone(), tags.clone());
-            let disk = disk.cut();
-            moments.push(Moment { disk, blobs, tags });
+            moments.push(Moment::of(disk, &blobs, &tags));
         }
         hub.put_manifest(repository, tag, &image).expect(201);
         tags.push((repository, tag, image));
-        let (blobs, tags) = (blobs.clone(), tags.clone());
-        let disk = disk.cut();
-        moments.push(Moment { disk, blobs, tags });
+        moments.push(Moment::of(disk, &blobs, &tags));
     }
     // A tag moves to what its repository holds already, and a blob is mounted elsewhere.
     let image = tags[1].2.clone();
@@ -111,8 +122,7 @@ fn push_and_cut(disk: &Disk) -> Vec<Moment> {
     let mount = format!("/v2/d/blobs/uploads/?mount={}&from=c", blobs[8].1.digest);
     hub.ask(Ask::post(mount)).expect(201);
     blobs.push(("d", blobs[8].1.clone()));
-    let disk = disk.cut();
-    moments.push(Moment { disk, blobs, tags });
+    moments.push(Moment::of(disk, &blobs, &tags));
     moments
 }
 

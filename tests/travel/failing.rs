@@ -110,11 +110,11 @@ fn what_cannot_be_pinned_is_sent_again_with_pauses() {
 
 #[test]
 fn a_key_for_uploads_only_is_enough() {
-    let station = Station::new(0).with("STORAGE_ESTUARY_AUTH_TOKEN", "ESTuploadARY");
-    station
-        .double
-        .set(json!({"queued_ms": 500, "pinning_ms": 500}));
-    let station = station.without_cache();
+    let station = Station::new(0)
+        .with("STORAGE_ESTUARY_AUTH_TOKEN", "ESTuploadARY")
+        .without_cache();
+    let slowly = json!({"queued_ms": 500, "pinning_ms": 500});
+    station.double.set(slowly);
     let hub = station.run();
     let blob = Blob::noise(1000, 33);
     push(&hub, "app", &blob).expect(201);

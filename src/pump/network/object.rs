@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{ARRIVAL_SECS, ARRIVAL_SIZE_PER_SEC, Carrier, Network, may_be_taken};
+use super::{ARRIVAL_SECS, ARRIVAL_SIZE_PER_SEC, Carrier, Network, is_forbidden, may_be_taken};
 use crate::catalog::voyage::{State, Voyage};
 use crate::cid::{Cid, Import, Unixfs};
 use crate::estuary::{Content, Deal};
@@ -117,10 +117,7 @@ impl Network {
                 let mut contents = contents.into_iter().flatten();
                 Ok(contents.find(|content| content.state.is_alive()))
             }
-            Err(Fault::Neighbour {
-                trouble: Trouble::Forbidden(_),
-                ..
-            }) => Ok(None),
+            Err(fault) if is_forbidden(&fault) => Ok(None),
             Err(fault) => Err(fault),
         }
     }
