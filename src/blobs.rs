@@ -68,10 +68,15 @@ impl Blobs {
         }
     }
 
-    /// Moves a file, whose bytes are synced and hash to `digest`, to that name, with whatever
-    /// else is settling.
-    pub fn place(&self, settling: &mut Settling, from: &Path, digest: &Digest) {
-        settling.place(from, &self.path(digest));
+    /// Moves a file, whose bytes hash to `digest` and are small or synced, to that name, with
+    /// whatever else is settling.
+    pub fn place(
+        &self,
+        settling: &mut Settling,
+        from: &Path,
+        digest: &Digest,
+    ) -> Result<(), Fault> {
+        settling.place(from, &self.path(digest))
     }
 
     /// Writes a small blob, with whatever else is settling.

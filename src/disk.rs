@@ -1,63 +1,80 @@
 //! The disk: how bytes get to where a power cut cannot take them.
 //!
-//! Whatever this registry says is done went one way: a temporary file in the same file system,
-//! fsync, rename to its final name, fsync of the folder, and of every folder made for it. So a
-//! final name never holds a part of something. Only what needs no such promise (an upload on its
-//! way) is written otherwise.
-//!
-//! XFS, and ext4 with a journal, keep all changes of names in one log, in order: what is synced
-//! last takes with it all that came before. There one folder is synced, elsewhere each one that
-//! changed.
+//! Whatever this registry says is done went through a [`Settling`]: written to a temporary file in
+//! the same file system and renamed to its final name, so that a final name never holds a part of
+//! something. What is large was synced before, and its folders after; what is small stands in the
+//! daybook by then, which one sync makes durable and which a start after a power cut makes good.
+//! Only what needs no such promise (an upload on its way) is written otherwise.
 
-use std::collections::BTreeSet;
+mod daybook;
+mod entry;
+mod page;
+mod settling;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::Arc;
 
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use crate::fault::Fault;
+use daybook::Daybook;
+use entry::Change;
+pub use settling::{Settling, is_small};
 
 /// The folder under a root directory for what is ours alone; registry:2 never looks there.
 const OURS: &str = "lighthouse";
-/// The type of XFS (statfs(2)).
-const XFS: i64 = 0x5846_5342;
-/// The most folders that are synced at a time.
-const SYNCS_MAX: usize = 4;
 
 /// A root directory, as registry:2 lays it out, with a place of our own beside.
 #[derive(Clone, Debug)]
 pub struct Root {
     path: PathBuf,
-    /// Whether the file system makes names durable in the order they were made.
-    orders_names: bool,
+    /// None where it is only looked at.
+    claim: Option<Arc<Claim>>,
+}
+
+/// The right to change a root directory, which nobody else has as long as this lives.
+#[derive(Debug)]
+struct Claim {
+    daybook: Daybook,
+    lock: File,
 }
 
 impl Root {
-    /// Opens a root directory, making it if need be; a fault if it can't be written and
-    /// `read_only` is not set.
-    pub fn open(path: &Path, read_only: bool) -> Result<Root, Fault> {
+    /// Opens a root directory to look at it; a server may be using it.
+    pub fn open(path: &Path) -> Result<Root, Fault> {
+        fs::read_dir(path).map_err(|err| Fault::disk("open", path, err))?;
+        Ok(Root {
+            path: path.to_owned(),
+            claim: None,
+        })
+    }
+
+    /// Opens a root directory to change it, making it if need be, and keeps other servers away
+    /// from it, for two of them would not know of each other's changes. What an earlier one was
+    /// doing when it ended is made good: what it had promised is there, the rest is not.
+    pub fn claim(path: &Path) -> Result<Root, Fault> {
         let mut root = Root {
             path: path.to_owned(),
-            orders_names: false,
+            claim: None,
         };
-        if read_only {
-            fs::read_dir(path).map_err(|err| Fault::disk("open", path, err))?;
-        } else {
-            make_dirs(&root.tree())?;
-            make_dirs(&root.temporary())?;
-            let orders_names = orders_names(path);
-            root.orders_names = orders_names.map_err(|err| Fault::disk("measure", path, err))?;
+        let temporary = root.temporary();
+        make_dirs(&root.tree())?;
+        make_dirs(&temporary)?;
+        let lock = root.lock()?;
+        for left_over in list(&temporary)? {
+            discard(&temporary.join(left_over))?;
         }
+        let mut redo = |change: Change| settling::redo(&root, change);
+        let daybook = Daybook::open(path, &path.join(OURS), &mut redo)?;
+        root.claim = Some(Arc::new(Claim { daybook, lock }));
         Ok(root)
     }
 
-    /// Keeps other servers away from this root for as long as what is given lives, for two of them
-    /// would not know of each other's changes; and removes what an earlier one left unfinished.
-    pub fn lock(&self) -> Result<File, Fault> {
+    fn lock(&self) -> Result<File, Fault> {
         let path = self.ours("lock");
         let lock = File::create(&path).map_err(|err| Fault::disk("make", &path, err))?;
         let locked = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
@@ -65,11 +82,18 @@ impl Root {
             let cause = io::Error::other("another server is using this root directory");
             Fault::disk("lock", &self.path, cause)
         })?;
-        let temporary = self.temporary();
-        for left_over in list(&temporary)? {
-            discard(&temporary.join(left_over))?;
-        }
         Ok(lock)
+    }
+
+    /// Gives a claim back, whoever has a copy of it: nothing can be changed any more, and all that
+    /// was is durable in its place.
+    pub fn close(&self) -> Result<(), Fault> {
+        let Some(claim) = &self.claim else {
+            return Ok(());
+        };
+        claim.daybook.close()?;
+        let unlocked = rustix::fs::flock(&claim.lock, FlockOperation::Unlock);
+        unlocked.map_err(|err| Fault::disk("unlock", &self.path, err.into()))
     }
 
     /// The root directory itself.
@@ -121,6 +145,9 @@ impl Root {
 
     /// Writes, syncs and removes a file, to know that the disk works.
     pub fn probe(&self) -> Result<(), Fault> {
+        if let Some(claim) = &self.claim {
+            claim.daybook.check()?;
+        }
         let path = self.temporary().join(format!("probe-{}", Uuid::new_v4()));
         let written = File::create_new(&path).and_then(|mut file| {
             file.write_all(b"lighthouse")?;
@@ -131,12 +158,6 @@ impl Root {
             .and(removed)
             .map_err(|err| Fault::disk("probe", &path, err))
     }
-}
-
-/// Whether the file system of a path makes names durable in the order in which they were given.
-pub fn orders_names(path: &Path) -> io::Result<bool> {
-    let is_xfs = rustix::fs::statfs(path)?.f_type == XFS;
-    Ok(is_xfs || has_journal(path)? == Some(true))
 }
 
 /// Whether an ext file system has a journal: the kernel then tells the number of the thread that
@@ -174,180 +195,6 @@ fn walk(
         visit(name, folder)
     } else {
         Ok(())
-    }
-}
-
-/// Durable changes in the making: nothing shows until [`Settling::finish`], which makes the
-/// contents of all new files durable at once, then gives every file its name, in order, and then
-/// makes the names durable with as few syncs as the file system allows.
-pub struct Settling<'r> {
-    root: &'r Root,
-    unsynced: Vec<(File, PathBuf)>,
-    steps: Vec<Step>,
-}
-
-enum Step {
-    /// A file, whose contents are durable by then, gets its final name.
-    Place(PathBuf, PathBuf),
-    /// A file, or a folder with all that is in it, is no more.
-    Remove(PathBuf),
-    /// All names so far are durable before the next one shows.
-    Fence,
-}
-
-/// How far a [`Settling`] had come.
-pub struct Mark {
-    unsynced: usize,
-    steps: usize,
-}
-
-impl<'r> Settling<'r> {
-    /// No change yet.
-    pub fn new(root: &'r Root) -> Settling<'r> {
-        Settling {
-            root,
-            unsynced: Vec::new(),
-            steps: Vec::new(),
-        }
-    }
-
-    /// Writes a small file that will be at its final name, over whatever is there.
-    pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-        let (mut file, temporary) = self.root.temporary_file()?;
-        file.write_all(bytes).map_err(|err| {
-            // The fault says what matters; what is left there goes at the next start too.
-            let _ = fs::remove_file(&temporary);
-            Fault::disk("write", path, err)
-        })?;
-        // Begins to write it back. Advice that is not taken costs time and nothing else.
-        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-        self.unsynced.push((file, temporary.clone()));
-        self.place(&temporary, path);
-        Ok(())
-    }
-
-    /// A file, whose contents are durable, will be at its final name, over whatever is there.
-    pub fn place(&mut self, from: &Path, to: &Path) {
-        self.steps.push(Step::Place(from.to_owned(), to.to_owned()));
-    }
-
-    /// A file, or a folder with all that is in it, will be gone; it need not exist.
-    pub fn remove(&mut self, path: PathBuf) {
-        self.steps.push(Step::Remove(path));
-    }
-
-    /// What comes after will not be durable before what came so far.
-    pub fn fence(&mut self) {
-        if !self.root.orders_names {
-            self.steps.push(Step::Fence);
-        }
-    }
-
-    /// How far it has come.
-    pub fn mark(&self) -> Mark {
-        Mark {
-            unsynced: self.unsynced.len(),
-            steps: self.steps.len(),
-        }
-    }
-
-    /// Takes back all that came after a mark.
-    pub fn rewind(&mut self, mark: &Mark) {
-        self.steps.truncate(mark.steps);
-        for (_, temporary) in self.unsynced.drain(mark.unsynced..) {
-            let _ = fs::remove_file(temporary);
-        }
-    }
-
-    /// Makes every change, durably and in order. After a fault some may have been made.
-    pub fn finish(mut self) -> Result<(), Fault> {
-        let finished = self.sync_contents().and_then(|()| self.take_steps());
-        if finished.is_err() {
-            self.rewind(&Mark {
-                unsynced: 0,
-                steps: 0,
-            });
-        }
-        finished
-    }
-
-    /// Syncs the contents of new files. The kernel was told of each one when it was written, so
-    /// the first sync finds all of them on their way, and one commit takes them all.
-    fn sync_contents(&self) -> Result<(), Fault> {
-        let mut files = self.unsynced.iter();
-        files.try_for_each(|(file, path)| {
-            file.sync_all()
-                .map_err(|err| Fault::disk("sync", path, err))
-        })
-    }
-
-    fn take_steps(&self) -> Result<(), Fault> {
-        let mut folders = Folders::new(self.root.orders_names);
-        for step in &self.steps {
-            match step {
-                Step::Place(from, to) => {
-                    let folder = parent(to);
-                    for made in make_missing(folder)? {
-                        folders.changed(parent(&made));
-                    }
-                    fs::rename(from, to).map_err(|err| Fault::disk("rename to", to, err))?;
-                    folders.changed(folder);
-                }
-                Step::Remove(path) => {
-                    if remove(path)? {
-                        folders.changed(parent(path));
-                    }
-                }
-                Step::Fence => folders.sync()?,
-            }
-        }
-        folders.sync()
-    }
-}
-
-/// The folders whose names changed since they were last synced.
-struct Folders {
-    orders_names: bool,
-    changed: BTreeSet<PathBuf>,
-}
-
-impl Folders {
-    fn new(orders_names: bool) -> Folders {
-        Folders {
-            orders_names,
-            changed: BTreeSet::new(),
-        }
-    }
-
-    fn changed(&mut self, folder: &Path) {
-        if self.orders_names {
-            // The sync of the last one takes all the others along.
-            self.changed.clear();
-        }
-        self.changed.insert(folder.to_owned());
-    }
-
-    /// Each sync waits for the disk, which takes several at a time.
-    fn sync(&mut self) -> Result<(), Fault> {
-        let changed = Vec::from_iter(std::mem::take(&mut self.changed));
-        let mut shares = changed.chunks(changed.len().div_ceil(SYNCS_MAX).max(1));
-        let here = shares.next().unwrap_or_default();
-        thread::scope(|scope| {
-            let begin = |folders| {
-                let sync = move || sync_dirs(folders);
-                let thread = thread::Builder::new().spawn_scoped(scope, sync);
-                thread.map_err(|_| folders)
-            };
-            let beside: Vec<_> = shares.map(begin).collect();
-            beside.into_iter().fold(sync_dirs(here), |synced, other| {
-                let other = match other {
-                    Ok(thread) => thread.join(),
-                    // No thread could be had.
-                    Err(folders) => Ok(sync_dirs(folders)),
-                };
-                synced.and(other.unwrap_or_else(|_| Err(Fault::panicked("a sync panicked"))))
-            })
-        })
     }
 }
 
@@ -403,10 +250,6 @@ fn remove(path: &Path) -> Result<bool, Fault> {
         Err(err) if is_missing(&err) => Ok(false),
         Err(err) => Err(Fault::disk("remove", path, err)),
     }
-}
-
-fn sync_dirs(folders: &[PathBuf]) -> Result<(), Fault> {
-    folders.iter().try_for_each(|folder| sync_dir(folder))
 }
 
 /// Makes the names in a folder durable.

@@ -58,7 +58,6 @@ pub mod registry;
 pub mod spool;
 pub mod status;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -84,7 +83,6 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 pub struct Server {
     config: Config,
     root: Root,
-    _lock: Option<File>,
     temporary: Option<PathBuf>,
     listener: Listener,
     debug: Option<Listener>,
@@ -108,10 +106,10 @@ impl Server {
     /// Opens the root directory and listens, but answers nobody yet.
     pub fn open(config: Config) -> Result<Server, Fault> {
         let (path, temporary) = root_directory(&config.storage.store);
-        let root = Root::open(&path, config.storage.read_only)?;
-        let _lock = (!config.storage.read_only)
-            .then(|| root.lock())
-            .transpose()?;
+        let root = match config.storage.read_only {
+            true => Root::open(&path)?,
+            false => Root::claim(&path)?,
+        };
         let listener = match config.http.net {
             Net::Tcp => Listener::tcp(&config.http.addr),
             Net::Unix => Listener::unix(Path::new(&config.http.addr)),
@@ -129,7 +127,6 @@ impl Server {
         Ok(Server {
             config,
             root,
-            _lock,
             temporary,
             listener,
             debug,
@@ -208,10 +205,11 @@ impl Server {
         }
         let is_quiet = || Arc::strong_count(&at_work) == nobody;
         say_farewell(clerk, &mut registry, &self.inbox, is_quiet);
+        let closed = self.root.close();
         if let Some(path) = self.temporary {
             let _ = std::fs::remove_dir_all(path);
         }
-        Ok(())
+        closed
     }
 }
 

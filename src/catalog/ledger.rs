@@ -151,8 +151,6 @@ fn put_manifest(settling: &mut Settling, place: &Place, new: &NewManifest) -> Re
     }
     let link = digest.to_string();
     settling.write(&place.revision(digest), link.as_bytes())?;
-    // A tag must not outlive, in a power cut, the manifest that it was moved to.
-    settling.fence();
     for tag in tags {
         settling.write(&place.once(tag, digest), link.as_bytes())?;
         settling.write(&place.current(tag), link.as_bytes())?;

@@ -58,7 +58,7 @@ pub enum Change {
     DeleteManifest(Digest, Vec<Tag>),
 }
 
-/// A blob that came in whole: verified and synced, and not yet at its final name.
+/// A blob that came in whole: verified, small or synced, and not yet at its final name.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     /// What it hashes to.

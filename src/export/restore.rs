@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -56,7 +55,7 @@ pub struct Options {
 
 /// Manifests fetched at a time.
 const AT_A_TIME: usize = 8;
-/// Changes made durable together; each holds a file open.
+/// Changes made durable together; a large one holds a file open.
 const BATCH: usize = 64;
 /// Tags written down together; each takes two files.
 const TAGS_AT_A_TIME: usize = BATCH / 4;
@@ -71,7 +70,7 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
     )?;
     let path = config.storage.store.rootdirectory();
     let path = path.ok_or("an inmemory store can't be restored")?;
-    let (root, _lock) = claim(path)?;
+    let root = Root::claim(path)?;
     let progress = progress()?;
     progress.set_message("fetching the export");
     let cid = match options.cid {
@@ -95,17 +94,12 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
         document,
         progress,
     };
-    restore.run().or_else(|fault| {
+    let restored = restore.run();
+    let restored = restored.and_then(|verdict| restore.root.close().map(|()| verdict));
+    restored.or_else(|fault| {
         eprintln!("error: {fault}; to go on from here, run the same command again");
         Ok(Verdict::Failed)
     })
-}
-
-/// Opens a root directory that no server is using, and keeps it from being used.
-fn claim(path: &std::path::Path) -> Result<(Root, File), Fault> {
-    let root = Root::open(path, false)?;
-    let lock = root.lock()?;
-    Ok((root, lock))
 }
 
 /// Finds the newest pinned export by its name.

@@ -1,5 +1,5 @@
 //! The clerk: one thread that alone reads and changes the catalog on disk, in the order of its
-//! inbox. Changes that wait together share one sync of each folder, and are answered after it.
+//! inbox. Changes that wait together share one entry of the daybook, and are answered after it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::oci::{Descriptor, Digest, Manifest, Repository, Request, Response};
 use crate::registry::{Event, Lesson, Paperwork, Question, Ticket};
 
-/// The most changes that share a sync.
+/// The most changes that share an entry.
 const BATCH_MAX: usize = 64;
 
 /// The way to the clerk's thread.
@@ -114,7 +114,7 @@ impl Pump {
                 self.write_voyage(settling, &new.digest, new.voyage.as_ref())?;
             }
             Change::KeepBlob(arrival) => {
-                self.blobs.place(settling, &arrival.path, &arrival.digest);
+                self.blobs.place(settling, &arrival.path, &arrival.digest)?;
                 self.write_voyage(settling, &arrival.digest, arrival.voyage.as_ref())?;
             }
             _ => {}

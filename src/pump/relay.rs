@@ -96,7 +96,7 @@ impl Pump {
         let brought = self.bring(&mut back, voyage);
         brought.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
         let mut settling = Settling::new(&self.root);
-        self.blobs.place(&mut settling, &path, &digest);
+        self.blobs.place(&mut settling, &path, &digest)?;
         settling.finish()?;
         // Whoever has all of it may rely on its being here.
         back.pass_on()?;

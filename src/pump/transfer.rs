@@ -6,6 +6,7 @@ use super::{Pump, intake, say};
 use crate::catalog::Arrival;
 use crate::catalog::voyage::Voyage;
 use crate::cid::{Cid, Import};
+use crate::disk;
 use crate::fault::Fault;
 use crate::http::Exchange;
 use crate::oci::range::ChunkRange;
@@ -101,7 +102,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Verifies and syncs what a session holds.
+    /// Verifies what a session holds, and syncs it if it is large.
     fn take(
         &self,
         file: &File,
@@ -133,8 +134,10 @@ impl Pump {
             return Err(Refusal::DigestInvalid(cause).into());
         }
         let path = self.spool.path(repository, session);
-        file.sync_all()
-            .map_err(|err| Fault::disk("sync", &path, err))?;
+        if !disk::is_small(size) {
+            file.sync_all()
+                .map_err(|err| Fault::disk("sync", &path, err))?;
+        }
         let voyage = self.network.as_ref().map(|_| {
             let cid = unixfs.map(|unixfs| unixfs.finish().cid);
             let cid = cid

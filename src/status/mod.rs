@@ -121,7 +121,7 @@ pub fn open(storage: &Storage) -> Result<Root, Box<dyn Error>> {
     let Some(path) = storage.store.rootdirectory() else {
         return Err("an inmemory store is known to nobody but the server that has it".into());
     };
-    Ok(Root::open(path, true)?)
+    Ok(Root::open(path)?)
 }
 
 /// A line on standard error, if that is a terminal, for how far it is. It vanishes in the end.

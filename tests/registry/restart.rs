@@ -1,5 +1,6 @@
 //! Stopping and starting again: what clients had begun goes on.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -144,4 +145,73 @@ fn a_root_directory_has_one_server_at_a_time() {
         .expect(200);
     hub.kill();
     Program::serve(dir.path(), &[]).get("/v2/").expect(200);
+}
+
+/// Damages a tree as a power cut may: of what was not synced, files are there and empty, or not
+/// there at all.
+fn damage(folder: &Path, count: &mut u32) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            damage(&path, count);
+            continue;
+        }
+        *count += 1;
+        match *count % 2 {
+            0 => std::fs::write(path, "").expect("a file"),
+            _ => std::fs::remove_dir_all(folder).expect("a folder"),
+        }
+        return;
+    }
+}
+
+/// Whether all that ever changed in a root directory is still in the daybook.
+fn is_all_in_daybook(root: &Path) -> bool {
+    let [first, second] = ["daybook-0", "daybook-1"].map(|page| {
+        let page = root.join("lighthouse").join(page);
+        std::fs::read(page).expect("a page")
+    });
+    first.starts_with(b"daybook\n\0\0\0\0\0\0\0\0") && second.starts_with(&[0; 8])
+}
+
+#[test]
+fn a_start_makes_good_what_the_tree_has_lost() {
+    let image = Image::named("x");
+    let dir = await_some("a kill before anything is carried over", || {
+        let dir = TempDir::new().expect("a folder");
+        let hub = Program::serve(dir.path(), &[]);
+        hub.push("a/b", "v1", &image);
+        hub.push("a/b", "v2", &image);
+        hub.delete("/v2/a/b/manifests/v2").expect(202);
+        hub.kill();
+        is_all_in_daybook(dir.path()).then_some(dir)
+    });
+    let tree = dir.path().join("docker/registry/v2");
+    // Twice, since the power may go again before the first time has reached the disk.
+    let daybook = dir.path().join("lighthouse/daybook-0");
+    let entries = std::fs::read(&daybook).expect("a page");
+    let mut count = 0;
+    damage(&tree, &mut count);
+    assert_eq!(count, 10);
+    for _ in 0..2 {
+        let hub = Program::serve(dir.path(), &[]);
+        hub.logged("changes that a sudden end left unsynced are safe now");
+        let pulled = hub.manifest("a/b", "v1").expect(200);
+        assert_eq!(pulled.body, image.manifest.bytes);
+        for blob in &image.blobs {
+            assert_eq!(hub.blob("a/b", blob).expect(200).body, blob.bytes);
+        }
+        hub.manifest("a/b", "v2").refuses(404, "MANIFEST_UNKNOWN");
+        hub.kill();
+        std::fs::write(&daybook, &entries).expect("a page");
+        std::fs::remove_dir_all(&tree).expect("a tree");
+    }
+    // What a stop has carried over is not made once more, whatever becomes of the tree.
+    let hub = Program::serve(dir.path(), &[]);
+    hub.push("a/b", "v1", &image);
+    hub.signal(Signal::TERM);
+    assert!(hub.end().success());
+    std::fs::remove_dir_all(&tree).expect("a tree");
+    let hub = Program::serve(dir.path(), &[]);
+    hub.manifest("a/b", "v1").refuses(404, "MANIFEST_UNKNOWN");
 }

@@ -39,13 +39,14 @@ fn the_registry_dies_before_it_has_noted_the_answer() {
     hub.kill();
     station.double.restart();
     // What was on the disk at that moment, and what Estuary had.
-    let root = Root::open(station.root(), false).expect("writable");
+    let root = Root::claim(station.root()).expect("nobody else has it");
     let voyage = Voyage {
         state: State::Uploading,
         cause: None,
         ..station.voyage(&blob).unwrap()
     };
     voyage.write(&root, &station.path(&blob)).expect("written");
+    drop(root);
     let estuary = Estuary::new(&station.double.main, &[], "ESTuserARY").expect("a token");
     let open = || Ok(Box::new(std::io::Cursor::new(blob.bytes.clone())) as Box<_>);
     let (name, size) = (blob.digest.hex(), blob.bytes.len() as u64);
