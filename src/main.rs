@@ -157,11 +157,11 @@ fn serve(path: Option<&Path>) -> u8 {
             return WRONG;
         }
     };
-    log::info!("listening on {}", server.address());
-    introduce(&config, &server);
     if let Err(err) = stop_on_signals(&server) {
         log::warn!("signals will end the server at once: {err}");
     }
+    log::info!("listening on {}", server.address());
+    introduce(&config, &server);
     match server.run() {
         Ok(()) => {
             log::info!("stopped");
