@@ -225,9 +225,20 @@ impl<'c> Exchange<'c> {
             .length
             .map(|length| length.saturating_sub(self.taken));
         let skippable = left.is_some_and(|left| left <= SKIP_SIZE_MAX) && !self.head.waits;
-        self.head.close |= response.close || !(self.body_over || skippable);
+        if skippable && !response.close {
+            self.skip_body();
+        }
+        self.head.close |= response.close || !self.body_over;
         self.answered = Some(response.status);
         print_head(response, &self.common.headers, length, self.head.close)
+    }
+
+    /// Takes in the rest of a body before it is answered: who has an answer may send the next
+    /// head, and the library would read that together with the end of this body.
+    fn skip_body(&mut self) {
+        let mut body = self.body();
+        let mut buffer = [0; 4096];
+        while body.read(&mut buffer).is_ok_and(|size| size > 0) {}
     }
 
     /// An answer that did not get through ends the connection: the next one would be read as
@@ -252,7 +263,7 @@ impl<'c> Exchange<'c> {
             let mut socket = self.socket;
             linger(socket, |buffer| socket.read(buffer));
         }
-        // The library takes in what is left of a short body, and must not answer by itself.
+        // The library must not answer by itself.
         drop(self.request.into_writer());
         go_on
     }

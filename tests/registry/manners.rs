@@ -266,3 +266,24 @@ fn a_head_never_has_a_body() {
         }
     }
 }
+
+/// A refusal needs no body, but who has it sends the next head, and that must not be taken for
+/// the rest of the body.
+#[test]
+fn a_connection_goes_on_after_a_body_that_nobody_wanted() {
+    let hub = Served::on(Place::Disk);
+    let body = Blob::noise(8_300, 51).bytes;
+    let refused = Ask::put("/v2/a/manifests/-").body(body.clone());
+    std::thread::scope(|scope| {
+        let go_on = || {
+            let mut line = hub.line();
+            for _ in 0..3000 {
+                line.say(refused.head_bytes());
+                line.say(&body);
+                let answer = line.hear("PUT").expect(400);
+                assert_eq!(answer.find("Connection"), None);
+            }
+        };
+        [(); 4].map(|()| scope.spawn(go_on));
+    });
+}

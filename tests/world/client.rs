@@ -219,6 +219,10 @@ impl Line {
         };
         let socket = Socket::new(domain, Type::STREAM, None)?;
         socket.connect(&address)?;
+        if domain != Domain::UNIX {
+            // As clients do: what is said goes out at once.
+            socket.set_tcp_nodelay(true)?;
+        }
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let socket = BufReader::new(socket);
