@@ -199,8 +199,7 @@ impl Books {
         loop {
             self.check(&state)?;
             let page = &self.pages[state.open];
-            let written = page.write(&state.pen, entry);
-            match written.and_then(|pen| page.sync().map(|()| pen)) {
+            match page.write(&state.pen, entry) {
                 Ok(Some(pen)) => {
                     // The first one sets the time, and one that fills much of the page ends it.
                     if state.came(pen) {

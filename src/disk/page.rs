@@ -72,26 +72,19 @@ impl Pen {
 impl Page {
     /// Opens a page, and takes its first room if it is new.
     pub fn open(path: PathBuf) -> Result<Page, Fault> {
-        let open = || {
-            let mut options = File::options();
-            let options = options.read(true).write(true).create(true).truncate(false);
-            let file = options.open(&path)?;
-            let size = file.metadata()?.len();
-            if size < SIZE_MIN {
-                extend(&file, size, SIZE_MIN)?;
-                file.sync_all()?;
-            }
-            Ok(file)
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let page = match options.open(&path) {
+            Ok(file) => Page { file, path },
+            Err(err) => return Err(Fault::disk("open", path, err)),
         };
-        match open() {
-            Ok(file) => Ok(Page { file, path }),
-            Err(err) => Err(Fault::disk("make", path, err)),
-        }
+        page.make_room(SIZE_MIN)?;
+        Ok(page)
     }
 
-    /// Writes an entry, and the head before the first one; where the next one goes. None if there
-    /// is no room behind others. Where the file has to grow, it grows by much, so that a sync
-    /// seldom finds more to do than to write bytes.
+    /// Durably writes an entry, and the head before the first one; where the next one goes. None
+    /// if there is no room behind others. A full disk leaves the page as it was; after any other
+    /// fault nobody knows what it has.
     pub fn write(&self, pen: &Pen, entry: &[u8]) -> Result<Option<Pen>, Fault> {
         let mut pen = *pen;
         let mut bytes = Vec::with_capacity(HEAD_SIZE + LABEL_SIZE + entry.len());
@@ -108,40 +101,52 @@ impl Page {
         if !is_first && pen.end > SIZE_MAX {
             return Ok(None);
         }
-        let write = || {
-            let size = self.file.metadata()?.len();
-            if size < pen.end {
-                extend(&self.file, size, pen.end.max(SIZE_MAX.min(2 * size)))?;
-            }
-            self.file.write_all_at(&bytes, begin)
-        };
-        match write().map_err(|err| self.fault("write to", err)) {
+        let written = self.make_room(pen.end);
+        match written.and_then(|()| self.overwrite(&bytes, begin)) {
             Ok(()) => Ok(Some(pen)),
             Err(Fault::DiskFull { .. }) if !is_first => Ok(None),
             Err(fault) => Err(fault),
         }
     }
 
-    /// Makes durable what was written.
-    pub fn sync(&self) -> Result<(), Fault> {
+    /// Makes the file at least so long, durably. It grows by much, so that an entry seldom has to
+    /// wait for more than its own bytes.
+    fn make_room(&self, needed: u64) -> Result<(), Fault> {
+        let found = self
+            .file
+            .metadata()
+            .map_err(|err| self.fault("open", err))?;
+        let size = found.len();
+        if size >= needed {
+            return Ok(());
+        }
+        let grown = extend(&self.file, size, needed.max(SIZE_MAX.min(2 * size)));
+        grown.and_then(|()| self.file.sync_all()).map_err(|err| {
+            // Room that was not had must not pass for room. If that fails, an entry there will.
+            let _ = self.file.set_len(size);
+            self.fault("make room in", err)
+        })
+    }
+
+    /// Durably writes bytes where there is room. A sync that finds none has lost something, and is
+    /// no mere full disk.
+    fn overwrite(&self, bytes: &[u8], place: u64) -> Result<(), Fault> {
+        let written = self.file.write_all_at(bytes, place);
+        written.map_err(|err| self.fault("write to", err))?;
         let synced = self.file.sync_data();
-        synced.map_err(|err| self.fault("sync", err))
+        synced.map_err(|err| self.fault("sync", io::Error::other(err)))
     }
 
     /// Durably makes the last entry, of that length, one that never was; where the next one goes.
     pub fn strike(&self, pen: &Pen, length: usize) -> Result<Pen, Fault> {
         let end = pen.end - (LABEL_SIZE + length) as u64;
-        let struck = self.file.write_all_at(&[0; LABEL_SIZE], end);
-        struck.map_err(|err| self.fault("write to", err))?;
-        self.sync()?;
+        self.overwrite(&[0; LABEL_SIZE], end)?;
         Ok(Pen { end, ..*pen })
     }
 
     /// Durably makes it a page without entries.
     pub fn clear(&self) -> Result<(), Fault> {
-        let cleared = self.file.write_all_at(&[0; HEAD_SIZE], 0);
-        cleared.map_err(|err| self.fault("write to", err))?;
-        self.sync()
+        self.overwrite(&[0; HEAD_SIZE], 0)
     }
 
     /// Its number; None if it has no entries.
