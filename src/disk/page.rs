@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use rustix::fs::IFlags;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -78,6 +79,9 @@ impl Page {
             Ok(file) => Page { file, path },
             Err(err) => return Err(Fault::disk("open", path, err)),
         };
+        // Where each write takes new room otherwise; on a new file, or it is too late.
+        let _ = rustix::fs::ioctl_getflags(&page.file)
+            .and_then(|flags| rustix::fs::ioctl_setflags(&page.file, flags | IFlags::NOCOW));
         page.make_room(SIZE_MIN)?;
         Ok(page)
     }

@@ -22,6 +22,7 @@ macro_rules! journeys {
 mod chunks;
 mod crash;
 mod deletion;
+mod disks;
 mod full_disk;
 mod heads;
 mod lists;

@@ -2,86 +2,8 @@
 //! acknowledged. The disk is a file, and a copy of it is what the machine finds when it starts
 //! again; what the kernel still had in hand is not in it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use tempfile::TempDir;
-
-use crate::world::{Ask, Blob, Image, Program, await_some, skip};
-
-/// A file system in a file, mounted until it is dropped.
-struct Disk(TempDir);
-
-impl Disk {
-    /// A new file system. None, with the reason printed, where that is not possible.
-    fn made_by(make: &[&str]) -> Option<Disk> {
-        let disk = Disk(TempDir::new().expect("a folder"));
-        let file = std::fs::File::create(disk.file()).expect("a file");
-        file.set_len(320 << 20).expect("room for holes");
-        std::fs::create_dir(disk.path()).expect("a folder");
-        match run(make, &disk.file()).and_then(|()| disk.mount()) {
-            Ok(()) => Some(disk),
-            Err(why) => {
-                skip(&format!("no disk by {make:?}: {why}"));
-                None
-            }
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.path().join("disk")
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("mounted")
-    }
-
-    fn mount(&self) -> Result<(), String> {
-        let (file, path) = (self.file(), self.path());
-        let mount = ["mount", "-o", "loop", file.to_str().expect("UTF-8")];
-        run(&mount, &path)
-    }
-
-    /// Where the power goes now: what has reached the disk.
-    fn cut(&self) -> Disk {
-        let found = Disk(TempDir::new().expect("a folder"));
-        let file = self.file();
-        let copy = ["cp", "--sparse=always", file.to_str().expect("UTF-8")];
-        run(&copy, &found.file()).expect("a copy");
-        std::fs::create_dir(found.path()).expect("a folder");
-        found
-    }
-
-    /// Starts the machine again.
-    fn start(&self) {
-        // As Debian does; it has its say by its exit code, and the mount has the last word. To
-        // other file systems it does nothing.
-        let _ = Command::new("fsck.ext4")
-            .arg("-fy")
-            .arg(self.file())
-            .output();
-        // btrfs knows disks by a number that copies share. Elsewhere there is nothing to forget.
-        let forget = ["device", "scan", "--forget"];
-        let _ = Command::new("btrfs").args(forget).output();
-        self.mount().expect("it can be mounted");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // One that was never mounted has nothing to say.
-        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
-    }
-}
-
-/// Runs a program whose last argument is a path; what it complained of.
-fn run(command: &[&str], path: &Path) -> Result<(), String> {
-    let mut program = Command::new(command[0]);
-    let output = program.args(&command[1..]).arg(path).output();
-    let output = output.map_err(|err| err.to_string())?;
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    output.status.success().then_some(()).ok_or(complaint)
-}
+use crate::disks::{Disk, is_carried_over};
+use crate::world::{Ask, Blob, Image, Program, await_some};
 
 /// What was acknowledged by a certain moment, and the disk as it was then.
 struct Moment {
@@ -143,13 +65,6 @@ fn push_and_cut(disk: &Disk) -> Vec<Moment> {
     });
     moments.push(Moment::of(disk, &blobs, &tags));
     moments
-}
-
-/// Whether a start would find no entry in the daybook of a root directory.
-fn is_carried_over(root: &Path) -> bool {
-    let pages = ["lighthouse/daybook-0", "lighthouse/daybook-1"];
-    let pages = pages.map(|page| std::fs::read(root.join(page)).expect("a page"));
-    pages.iter().all(|page| page.starts_with(&[0; 8]))
 }
 
 fn nothing_is_lost_on(make: &[&str]) {
