@@ -161,7 +161,7 @@ impl Books {
         for (_, page) in &begun {
             self.sync(*page)?;
         }
-        // The later page would not be read without the earlier one's changes before its own.
+        // In this order: the later page is right alone, too, and the earlier one is not.
         for (_, page) in &begun {
             self.pages[*page].clear()?;
         }

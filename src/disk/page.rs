@@ -71,7 +71,7 @@ impl Pen {
 }
 
 impl Page {
-    /// Opens a page, and takes its first room if it is new.
+    /// Opens a page, and takes its first room if it has none.
     pub fn open(path: PathBuf) -> Result<Page, Fault> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -82,8 +82,11 @@ impl Page {
         // Where each write takes new room otherwise; on a new file, or it is too late.
         let _ = rustix::fs::ioctl_getflags(&page.file)
             .and_then(|flags| rustix::fs::ioctl_setflags(&page.file, flags | IFlags::NOCOW));
-        page.make_room(SIZE_MIN)?;
-        Ok(page)
+        match page.make_room(SIZE_MIN) {
+            // What is on a full disk can be read all the same.
+            Ok(()) | Err(Fault::DiskFull { .. }) => Ok(page),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Durably writes an entry, and the head before the first one; where the next one goes. None

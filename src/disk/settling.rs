@@ -115,21 +115,17 @@ impl<'r> Settling<'r> {
     /// Takes back all that came after a mark.
     pub fn rewind(&mut self, mark: &Mark) {
         self.entry.truncate(mark.entered);
+        let small = self.steps.drain(mark.steps..);
+        let small = small.filter_map(|step| match step {
+            Step::Place(from, _) => Some(from),
+            Step::Remove(_) => None,
+        });
         let large = self.large.drain(mark.large..).map(|large| large.from);
-        let small = self
-            .steps
-            .drain(mark.steps..)
-            .filter_map(|step| match step {
-                Step::Place(from, _) => Some(from),
-                Step::Remove(_) => None,
-            });
-        let temporary = self.root.temporary();
-        for from in large
-            .chain(small)
-            .filter(|from| from.starts_with(&temporary))
-        {
-            // One that has its final name is not here any more.
-            let _ = fs::remove_file(from);
+        for from in small.chain(large) {
+            // An upload keeps what it has, and what has its final name is not there any more.
+            if from.starts_with(self.root.temporary()) {
+                let _ = fs::remove_file(from);
+            }
         }
     }
 
@@ -214,6 +210,6 @@ fn place(from: &Path, to: &Path) -> Result<Vec<PathBuf>, Fault> {
 
 /// A path as seen from the root directory.
 fn within<'p>(root: &Root, path: &'p Path) -> &'p Path {
-    // All that settles is under the root; what were not would be entered as it is.
+    // All that settles is under the root; an absolute path would say as much.
     path.strip_prefix(&root.path).unwrap_or(path)
 }

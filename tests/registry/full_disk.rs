@@ -120,6 +120,15 @@ fn a_full_disk_is_told_and_recovers() {
         image.manifest.bytes
     );
     no_ghosts(disk.0.path());
+    // A start takes what there is, even where nothing was ever entered.
+    hub.kill();
+    for page in ["daybook-0", "daybook-1"] {
+        std::fs::remove_file(disk.0.path().join("lighthouse").join(page)).expect("a page");
+    }
+    let _ = std::fs::write(&filler, vec![0; 8 << 20]);
+    let hub = Program::serve(disk.0.path(), &[]);
+    assert!(hub.blob("a", &small).expect(200).body == small.bytes);
+    hub.put_manifest("a", "v2", &late).refuses(507, "UNKNOWN");
     // With room again, all goes on as if nothing had been.
     std::fs::remove_file(filler).expect("there");
     hub.delete(&location).expect(204);
