@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -120,15 +121,6 @@ fn a_full_disk_is_told_and_recovers() {
         image.manifest.bytes
     );
     no_ghosts(disk.0.path());
-    // A start takes what there is, even where nothing was ever entered.
-    hub.kill();
-    for page in ["daybook-0", "daybook-1"] {
-        std::fs::remove_file(disk.0.path().join("lighthouse").join(page)).expect("a page");
-    }
-    let _ = std::fs::write(&filler, vec![0; 8 << 20]);
-    let hub = Program::serve(disk.0.path(), &[]);
-    assert!(hub.blob("a", &small).expect(200).body == small.bytes);
-    hub.put_manifest("a", "v2", &late).refuses(507, "UNKNOWN");
     // With room again, all goes on as if nothing had been.
     std::fs::remove_file(filler).expect("there");
     hub.delete(&location).expect(204);
@@ -141,6 +133,29 @@ fn a_full_disk_is_told_and_recovers() {
         late.manifest.bytes
     );
     hub.manifest("b", "v1").expect(200);
+}
+
+/// Where a server that had no daybook filled the disk, or a tree was copied to its last byte.
+#[test]
+fn a_full_disk_can_be_served_without_room_for_a_daybook() {
+    let Some(disk) = SmallDisk::of_mebibytes(2) else {
+        return;
+    };
+    let hub = Program::serve(disk.0.path(), &[]);
+    let image = Image::named("x");
+    hub.push("a", "v1", &image);
+    hub.signal(Signal::TERM);
+    assert!(hub.end().success());
+    for page in ["daybook-0", "daybook-1"] {
+        std::fs::remove_file(disk.0.path().join("lighthouse").join(page)).expect("a page");
+    }
+    let filler = disk.0.path().join("filler");
+    let _ = std::fs::write(&filler, vec![0; 4 << 20]);
+    let hub = Program::serve(disk.0.path(), &[]);
+    hub.manifest("a", "v1").expect(200);
+    hub.put_manifest("a", "v2", &image).refuses(507, "UNKNOWN");
+    std::fs::remove_file(filler).expect("there");
+    hub.put_manifest("a", "v2", &image).expect(201);
 }
 
 /// btrfs takes new room for each write, which a daybook must not need.
