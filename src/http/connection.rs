@@ -32,8 +32,6 @@ pub struct Common {
     pub headers: Vec<(String, String)>,
     /// Where answered requests are counted.
     pub tally: Arc<Tally>,
-    /// Held once more by everybody who sends a file.
-    pub sending: Arc<()>,
 }
 
 type Requests = Box<dyn Iterator<Item = Option<tiny_http::Request>> + Send>;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rustix::io::{Errno, ioctl_fionread};
@@ -15,8 +14,10 @@ use crate::oci::Response;
 
 /// A body that is this small, and unread, is taken in so that its connection can go on.
 const SKIP_SIZE_MAX: u64 = 64 << 10;
-/// How much of a file is sent at a time; a smaller one goes out at once.
+/// How much of a file is sent at a time.
 const PIECE_SIZE: u64 = 1 << 20;
+/// How much of it goes through a buffer at a time, where it has to.
+const COPY_SIZE: u64 = 256 << 10;
 
 /// A request and the way back to its client.
 pub struct Exchange<'c> {
@@ -154,48 +155,13 @@ impl<'c> Exchange<'c> {
             let sent = rustix::net::send(self.socket, rest, SendFlags::MORE)?;
             rest = &rest[sent..];
         }
-        if length <= PIECE_SIZE {
-            return self.send_pieces(file, at, length);
-        }
-        // What is no whole segment waits for what comes next, until all is sent. A socket in the
-        // file system has no segments.
-        let _ = self.socket.set_tcp_nodelay(false);
-        let sent = self.send_pieces(file, at, length);
-        let _ = self.socket.set_tcp_cork(false);
-        let _ = self.socket.set_tcp_nodelay(true);
-        sent
-    }
-
-    /// Sends a large file by sendfile(2), which takes two thirds of the processor's time that a way
-    /// through a buffer takes. But it wakes its reader for every 64 KiB, and one who pulls alone
-    /// waits longer for that: then the file goes through a buffer, and the socket is corked.
-    fn send_pieces(&mut self, file: &File, at: u64, length: u64) -> io::Result<()> {
-        let sending = Arc::clone(&self.common.sending);
-        let (mut has_sendfile, mut is_corked) = (PIECE_SIZE < length, false);
-        let mut buffer = Vec::new();
         while self.written < length {
-            let (at, left) = (at + self.written, length - self.written);
-            // The count itself has one, we have one.
-            let is_alone = Arc::strong_count(&sending) == 2;
-            if has_sendfile && is_alone != is_corked {
-                let _ = self.socket.set_tcp_cork(is_alone);
-                is_corked = is_alone;
-            }
-            let sent = if is_alone || !has_sendfile {
-                buffer.resize(length.min(PIECE_SIZE) as usize, 0);
-                self.send_copy(file, at, left, &mut buffer)?
-            } else {
-                buffer = Vec::new();
-                let size = left.min(PIECE_SIZE) as usize;
-                match rustix::fs::sendfile(self.socket, file, Some(&mut { at }), size) {
-                    Ok(sent) => sent,
-                    Err(Errno::INTR) => continue,
-                    Err(Errno::INVAL | Errno::NOSYS) => {
-                        has_sendfile = false;
-                        continue;
-                    }
-                    Err(err) => return Err(err.into()),
-                }
+            let (mut at, left) = (at + self.written, length - self.written);
+            let size = left.min(PIECE_SIZE) as usize;
+            let sent = match rustix::fs::sendfile(self.socket, file, Some(&mut at), size) {
+                Err(Errno::INTR) => continue,
+                Err(Errno::INVAL | Errno::NOSYS) => self.send_copy(file, at, left)?,
+                sent => sent?,
             };
             if sent == 0 {
                 return Err(io::Error::other("the file is shorter than it was"));
@@ -205,10 +171,11 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
-    /// Sends the next bytes of a file by way of a buffer; how many there were.
-    fn send_copy(&self, file: &File, at: u64, left: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = left.min(buffer.len() as u64) as usize;
-        let size = file.read_at(&mut buffer[..wanted], at)?;
+    /// Sends the next bytes of a file by way of a buffer, where the kernel can't do without; how
+    /// many there were.
+    fn send_copy(&self, file: &File, at: u64, left: u64) -> io::Result<usize> {
+        let mut buffer = vec![0; left.min(COPY_SIZE) as usize];
+        let size = file.read_at(&mut buffer, at)?;
         (&mut &*self.socket).write_all(&buffer[..size])?;
         Ok(size)
     }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tiny_http::{Server, SslContextWrap};
 
 use super::connection::{Common, Connection};
@@ -22,9 +22,10 @@ use super::socket::Finder;
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(120);
-/// Bytes that may wait in a socket to be sent, from the first moment on: whoever sends a file then
-/// sleeps less often.
-const SEND_SIZE: usize = 1 << 20;
+/// The congestion control of connections within this machine, where nothing gets lost. What a
+/// system has chosen for its lines may send by a timer, as BBR does, and that costs several times
+/// as much as the sending.
+const NEAR: &[u8] = b"reno";
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// The most connections at a time, where the system allows so many descriptors.
@@ -41,6 +42,8 @@ pub struct Listener {
     listener: tiny_http::Listener,
     finder: Finder,
     address: String,
+    /// The congestion control that the system has chosen.
+    usual: Option<Vec<u8>>,
 }
 
 impl Listener {
@@ -82,6 +85,11 @@ impl Listener {
     fn new(socket: Socket) -> io::Result<Listener> {
         let finder = Finder::new(&socket)?;
         let local = socket.local_addr()?;
+        // A timer that a connection has once does not go, so each begins without. A socket in the
+        // file system has no congestion.
+        let usual = socket.tcp_congestion();
+        let usual = usual.and_then(|usual| socket.set_tcp_congestion(NEAR).map(|()| usual));
+        let usual = usual.ok();
         let address = match (local.as_socket(), local.as_pathname()) {
             (Some(address), _) => address.to_string(),
             (None, path) => path.unwrap_or(Path::new("")).display().to_string(),
@@ -94,6 +102,7 @@ impl Listener {
             listener,
             finder,
             address,
+            usual,
         })
     }
 
@@ -149,6 +158,10 @@ impl Listener {
         match accepted {
             Ok(Some(requests)) => {
                 let socket = self.finder.find(likely)?;
+                if let Some(usual) = self.usual.as_ref().filter(|_| !is_near(&socket)) {
+                    // Without it the client is served all the same.
+                    let _ = socket.set_tcp_congestion(usual);
+                }
                 let requests = Box::new(requests.map(Result::ok));
                 Ok(Some(Connection::new(requests, socket, Arc::clone(common))))
             }
@@ -159,6 +172,13 @@ impl Listener {
             Err(err) => Err(err),
         }
     }
+}
+
+/// Whether the client of a connection is on this machine.
+fn is_near(socket: &Socket) -> bool {
+    let ip = |address: io::Result<SockAddr>| Some(address.ok()?.as_socket()?.ip().to_canonical());
+    let peer = ip(socket.peer_addr());
+    peer.is_some_and(|peer| peer.is_loopback()) || peer == ip(socket.local_addr())
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
@@ -174,22 +194,9 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
     set_time_outs(&socket)?;
-    if may_wait_to_be_sent() >= SEND_SIZE {
-        socket.set_send_buffer_size(SEND_SIZE)?;
-    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
-}
-
-/// What the system lets a socket hold back, in bytes. One that asks for more gets less than it
-/// would have got without asking.
-fn may_wait_to_be_sent() -> usize {
-    let limit = std::fs::read_to_string("/proc/sys/net/core/wmem_max");
-    limit
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 /// Options that accepted connections inherit.
@@ -243,5 +250,36 @@ impl Drop for Place {
     fn drop(&mut self) {
         // Nobody counts places after the listener is gone.
         let _ = self.0.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_of_this_machine_is_sent_to_without_a_timer() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(socket) = bind(address.parse().expect("an address")) else {
+                continue;
+            };
+            let (own, usual) = (
+                socket.try_clone().expect("a socket"),
+                socket.tcp_congestion(),
+            );
+            let listener = Listener::new(socket).expect("a listener");
+            let address = listener
+                .address()
+                .parse::<SocketAddr>()
+                .expect("an address");
+            let _client = std::net::TcpStream::connect(address).expect("it listens");
+            let (accepted, _) = own.accept().expect("a connection");
+            let used = accepted.tcp_congestion().expect("a name");
+            assert!(is_near(&accepted) && used.starts_with(NEAR), "{used:?}");
+            // Clients elsewhere get what any socket of this system has.
+            let own = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            assert_eq!(listener.usual, usual.ok());
+            assert_eq!(listener.usual, own.tcp_congestion().ok());
+        }
     }
 }
