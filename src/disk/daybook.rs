@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// File systems that syncfs(2) makes durable as a whole: ext, XFS, btrfs, f2fs, ZFS, bcachefs,
 /// tmpfs, overlayfs. Others, such as FUSE, may not tell whoever keeps the bytes.
-const SYNC_WHOLE: [i64; 8] = [
+const SYNC_WHOLE: [u64; 8] = [
     0xef53,
     0x5846_5342,
     0x9123_683e,
@@ -136,7 +136,7 @@ impl Books {
         Ok(Books {
             path: root.to_owned(),
             root: File::open(root).map_err(on_root)?,
-            syncs_whole: SYNC_WHOLE.contains(&found.f_type),
+            syncs_whole: u64::try_from(found.f_type).is_ok_and(|kind| SYNC_WHOLE.contains(&kind)),
             pages,
             state: Mutex::default(),
             changed: Condvar::new(),
