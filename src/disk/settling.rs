@@ -152,7 +152,8 @@ impl<'r> Settling<'r> {
         for Large { from, to, .. } in &self.large {
             let made = place(from, to)?;
             changed.extend(made.iter().map(|made| parent(made).to_owned()));
-            changed.insert(parent(to).to_owned());
+            // A name that came back in a power cut would let an upload go on in the blob itself.
+            changed.extend([parent(to), parent(from)].map(Path::to_owned));
         }
         changed.iter().try_for_each(|folder| sync_dir(folder))
     }

@@ -140,7 +140,8 @@ fn created_means_synced() {
             }
             Call::Rename(from, to) if to.contains("/docker/registry/v2/") => {
                 if synced.contains(from.as_str()) {
-                    loose.insert(to.rsplit_once('/').expect("a folder").0);
+                    let folders = [from, to].map(|path| path.rsplit_once('/').expect("a folder").0);
+                    loose.extend(folders);
                     placed[0] += 1;
                 } else {
                     assert!(
