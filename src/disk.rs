@@ -208,7 +208,7 @@ pub fn discard(path: &Path) -> Result<(), Fault> {
 pub fn make_dirs(folder: &Path) -> Result<(), Fault> {
     make_missing(folder)?
         .iter()
-        .try_for_each(|made| sync_dir(parent(made)))
+        .try_for_each(|made| sync(parent(made)))
 }
 
 /// Makes a folder and those above it; which ones were missing.
@@ -252,11 +252,11 @@ fn remove(path: &Path) -> Result<bool, Fault> {
     }
 }
 
-/// Makes the names in a folder durable.
-fn sync_dir(folder: &Path) -> Result<(), Fault> {
-    match File::open(folder).and_then(|dir| dir.sync_all()) {
-        // A folder removed since has no names to keep.
-        Err(err) if !is_missing(&err) => Err(Fault::disk("sync", folder, err)),
+/// Makes durable what a file holds, or the names in a folder.
+fn sync(path: &Path) -> Result<(), Fault> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        // What was removed since has nothing to keep.
+        Err(err) if !is_missing(&err) => Err(Fault::disk("sync", path, err)),
         _ => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::{Change, Entry};
 use super::page::{Page, Pen};
-use super::{is_missing, sync_dir};
+use super::sync;
 use crate::fault::Fault;
 
 const NAMES: [&str; 2] = ["daybook-0", "daybook-1"];
@@ -130,7 +130,7 @@ impl Books {
     fn open(root: &Path, folder: &Path) -> Result<Books, Fault> {
         let [a, b] = NAMES.map(|name| Page::open(folder.join(name)));
         let pages = [a?, b?];
-        sync_dir(folder)?;
+        sync(folder)?;
         let on_root = |err| Fault::disk("open", root, err);
         let found = rustix::fs::statfs(root).map_err(|err| on_root(err.into()))?;
         Ok(Books {
@@ -276,13 +276,8 @@ impl Books {
             places.extend(path.ancestors().map(Path::to_owned));
             Ok(())
         })?;
-        places.iter().try_for_each(|place| {
-            let path = self.path.join(place);
-            match File::open(&path).and_then(|file| file.sync_all()) {
-                Err(err) if !is_missing(&err) => Err(Fault::disk("sync", &path, err)),
-                _ => Ok(()),
-            }
-        })
+        let mut places = places.iter();
+        places.try_for_each(|place| sync(&self.path.join(place)))
     }
 }
 

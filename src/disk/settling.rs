@@ -1,12 +1,12 @@
 //! Settling: how a change becomes one that a power cut can't take back.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Change, Entry};
-use super::{Root, make_missing, parent, read, remove, sync_dir};
+use super::{Root, make_missing, parent, read, remove, sync};
 use crate::fault::Fault;
 
 /// Contents up to this size are small: they are entered in the daybook.
@@ -22,17 +22,10 @@ pub fn is_small(size: u64) -> bool {
 /// it durable at once; then it shows.
 pub struct Settling<'r> {
     root: &'r Root,
-    large: Vec<Large>,
+    /// Files whose contents are large, and durable, and their final names.
+    large: Vec<(PathBuf, PathBuf)>,
     steps: Vec<Step>,
     entry: Entry,
-}
-
-/// A file whose contents are large.
-struct Large {
-    /// To be synced, if it was not.
-    unsynced: Option<File>,
-    from: PathBuf,
-    to: PathBuf,
 }
 
 enum Step {
@@ -42,7 +35,8 @@ enum Step {
     Remove(PathBuf),
 }
 
-/// How far a [`Settling`] had come.
+/// How far a [`Settling`] had come; by default, nowhere.
+#[derive(Default)]
 pub struct Mark {
     large: usize,
     steps: usize,
@@ -62,15 +56,11 @@ impl<'r> Settling<'r> {
 
     /// Writes a file that will be at its final name, over whatever is there.
     pub fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-        let (file, from) = write_temporary(self.root, path, bytes)?;
+        let from = write_temporary(self.root, path, bytes)?;
         if is_small(bytes.len() as u64) {
             self.place_small(&from, path, bytes);
         } else {
-            self.large.push(Large {
-                unsynced: Some(file),
-                from,
-                to: path.to_owned(),
-            });
+            self.large.push((from, path.to_owned()));
         }
         Ok(())
     }
@@ -83,11 +73,7 @@ impl<'r> Settling<'r> {
             let bytes = fs::read(from).map_err(|err| Fault::disk("read", from, err))?;
             self.place_small(from, to, &bytes);
         } else {
-            self.large.push(Large {
-                unsynced: None,
-                from: from.to_owned(),
-                to: to.to_owned(),
-            });
+            self.large.push((from.to_owned(), to.to_owned()));
         }
         Ok(())
     }
@@ -120,7 +106,7 @@ impl<'r> Settling<'r> {
             Step::Place(from, _) => Some(from),
             Step::Remove(_) => None,
         });
-        let large = self.large.drain(mark.large..).map(|large| large.from);
+        let large = self.large.drain(mark.large..).map(|(from, _)| from);
         for from in small.chain(large) {
             // An upload keeps what it has, and what has its final name is not there any more.
             if from.starts_with(self.root.temporary()) {
@@ -133,29 +119,21 @@ impl<'r> Settling<'r> {
     pub fn finish(mut self) -> Result<(), Fault> {
         let finished = self.place_large().and_then(|()| self.enter());
         if finished.is_err() {
-            self.rewind(&Mark {
-                large: 0,
-                steps: 0,
-                entered: 0,
-            });
+            self.rewind(&Mark::default());
         }
         finished
     }
 
-    /// Contents first, then the names, then the folders: a final name has the whole or nothing.
+    /// The names, and then the folders.
     fn place_large(&self) -> Result<(), Fault> {
-        for Large { unsynced, to, .. } in &self.large {
-            let synced = unsynced.as_ref().map_or(Ok(()), File::sync_all);
-            synced.map_err(|err| Fault::disk("sync", to, err))?;
-        }
         let mut changed = BTreeSet::new();
-        for Large { from, to, .. } in &self.large {
+        for (from, to) in &self.large {
             let made = place(from, to)?;
             changed.extend(made.iter().map(|made| parent(made).to_owned()));
             // A name that came back in a power cut would let an upload go on in the blob itself.
             changed.extend([parent(to), parent(from)].map(Path::to_owned));
         }
-        changed.iter().try_for_each(|folder| sync_dir(folder))
+        changed.iter().try_for_each(|folder| sync(folder))
     }
 
     fn enter(&self) -> Result<(), Fault> {
@@ -182,24 +160,26 @@ pub(super) fn redo(root: &Root, change: Change) -> Result<(), Fault> {
             if read(&to)?.is_some_and(|found| found == bytes) {
                 return Ok(());
             }
-            let (_, from) = write_temporary(root, &to, bytes)?;
+            let from = write_temporary(root, &to, bytes)?;
             place(&from, &to).map(drop)
         }
         Change::Remove(path) => remove(&root.path.join(path)).map(drop),
     }
 }
 
-/// Writes what is to be at `path` to a temporary file.
-fn write_temporary(root: &Root, path: &Path, bytes: &[u8]) -> Result<(File, PathBuf), Fault> {
+/// Writes what is to be at `path` to a temporary file; it is durable there if it is large.
+fn write_temporary(root: &Root, path: &Path, bytes: &[u8]) -> Result<PathBuf, Fault> {
     let (mut file, temporary) = root.temporary_file()?;
-    match file.write_all(bytes) {
-        Ok(()) => Ok((file, temporary)),
-        Err(err) => {
-            // The fault says what matters; what is left there goes at the next start too.
-            let _ = fs::remove_file(&temporary);
-            Err(Fault::disk("write", path, err))
-        }
+    let written = file.write_all(bytes);
+    let mut written = written.map_err(|err| Fault::disk("write", path, err));
+    if written.is_ok() && !is_small(bytes.len() as u64) {
+        written = file
+            .sync_all()
+            .map_err(|err| Fault::disk("sync", path, err));
     }
+    // The fault says what matters; what is left there goes at the next start too.
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    Ok(temporary)
 }
 
 /// Gives a file its final name; the folders that were made for it.

@@ -55,7 +55,7 @@ pub struct Options {
 
 /// Manifests fetched at a time.
 const AT_A_TIME: usize = 8;
-/// Changes made durable together; a large one holds a file open.
+/// Changes made durable together.
 const BATCH: usize = 64;
 /// Tags written down together; each takes two files.
 const TAGS_AT_A_TIME: usize = BATCH / 4;
