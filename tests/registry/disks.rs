@@ -1,4 +1,5 @@
-//! Disks that can be filled, and whose power can be cut: file systems in files.
+//! Disks that can be filled, and whose power can be cut: file systems in files and in memory; and
+//! the daybook on a disk, as it is seen from outside.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,23 +8,37 @@ use tempfile::TempDir;
 
 use crate::world::skip;
 
-/// A file system in a file, mounted until it is dropped.
+/// A file system in a folder of its own, mounted until it is dropped.
 pub struct Disk(TempDir);
 
 impl Disk {
-    /// A new file system. None, with the reason printed, where that is not possible.
+    /// A new file system in a file. None, with the reason printed, where that is not possible.
     pub fn made_by(make: &[&str]) -> Option<Disk> {
-        let disk = Disk(TempDir::new().expect("a folder"));
+        let disk = Disk::new();
         let file = std::fs::File::create(disk.file()).expect("a file");
         file.set_len(320 << 20).expect("room for holes");
+        let made = run(make, &disk.file()).and_then(|()| disk.mount());
+        disk.unless_skipped(made)
+    }
+
+    /// A small file system in memory. None, with the reason printed, where that is not possible.
+    pub fn of_mebibytes(size: u32) -> Option<Disk> {
+        let disk = Disk::new();
+        let options = format!("size={size}m");
+        let mount = ["mount", "-t", "tmpfs", "-o", &options, "tmpfs"];
+        let made = run(&mount, &disk.path());
+        disk.unless_skipped(made)
+    }
+
+    fn new() -> Disk {
+        let disk = Disk(TempDir::new().expect("a folder"));
         std::fs::create_dir(disk.path()).expect("a folder");
-        match run(make, &disk.file()).and_then(|()| disk.mount()) {
-            Ok(()) => Some(disk),
-            Err(why) => {
-                skip(&format!("no disk by {make:?}: {why}"));
-                None
-            }
-        }
+        disk
+    }
+
+    fn unless_skipped(self, made: Result<(), String>) -> Option<Disk> {
+        let skipped = made.map_err(|why| skip(&format!("no disk: {why}")));
+        skipped.ok().map(|()| self)
     }
 
     fn file(&self) -> PathBuf {
@@ -42,11 +57,10 @@ impl Disk {
 
     /// Where the power goes now: what has reached the disk.
     pub fn cut(&self) -> Disk {
-        let found = Disk(TempDir::new().expect("a folder"));
+        let found = Disk::new();
         let file = self.file();
         let copy = ["cp", "--sparse=always", file.to_str().expect("UTF-8")];
         run(&copy, &found.file()).expect("a copy");
-        std::fs::create_dir(found.path()).expect("a folder");
         found
     }
 
@@ -81,9 +95,19 @@ fn run(command: &[&str], path: &Path) -> Result<(), String> {
     output.status.success().then_some(()).ok_or(complaint)
 }
 
+/// The pages of the daybook in a root directory.
+pub fn daybook(root: &Path) -> [PathBuf; 2] {
+    ["lighthouse/daybook-0", "lighthouse/daybook-1"].map(|page| root.join(page))
+}
+
 /// Whether a start would find no entry in the daybook of a root directory.
 pub fn is_carried_over(root: &Path) -> bool {
-    let pages = ["lighthouse/daybook-0", "lighthouse/daybook-1"];
-    let pages = pages.map(|page| std::fs::read(root.join(page)).expect("a page"));
+    let pages = daybook(root).map(|page| std::fs::read(page).expect("a page"));
     pages.iter().all(|page| page.starts_with(&[0; 8]))
+}
+
+/// Whether all that ever changed in a root directory is still in the daybook.
+pub fn is_all_in_daybook(root: &Path) -> bool {
+    let [first, second] = daybook(root).map(|page| std::fs::read(page).expect("a page"));
+    first.starts_with(b"daybook\n\0\0\0\0\0\0\0\0") && second.starts_with(&[0; 8])
 }

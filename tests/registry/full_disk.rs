@@ -3,50 +3,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::disks::{Disk, is_carried_over};
-use crate::world::{Ask, Blob, Image, Program, await_some, skip};
-
-/// A file system of a few MiB, gone when it is dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// None, with the reason printed, where it can't be made.
-    fn of_mebibytes(size: u32) -> Option<SmallDisk> {
-        let dir = TempDir::new().expect("a folder");
-        let options = format!("size={size}m");
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(dir.path())
-            .output();
-        match mount {
-            Ok(output) if output.status.success() => Some(SmallDisk(dir)),
-            Ok(output) => {
-                skip(&format!(
-                    "no small disk: {}",
-                    String::from_utf8_lossy(&output.stderr)
-                ));
-                None
-            }
-            Err(err) => {
-                skip(&format!("no small disk: mount: {err}"));
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // A mount that stays is removed with the machine; the folder says where it is.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
+use crate::disks::{Disk, daybook, is_carried_over};
+use crate::world::{Ask, Blob, Image, Program, await_some};
 
 /// Every file at a final name is whole.
 fn no_ghosts(root: &Path) {
@@ -67,10 +29,10 @@ fn no_ghosts(root: &Path) {
 
 #[test]
 fn a_full_disk_is_told_and_recovers() {
-    let Some(disk) = SmallDisk::of_mebibytes(6) else {
+    let Some(disk) = Disk::of_mebibytes(6) else {
         return;
     };
-    let hub = Program::serve(disk.0.path(), &[]);
+    let hub = Program::serve(&disk.path(), &[]);
     let image = Image::named("before");
     hub.push("a", "v1", &image);
     let small = Blob::noise(2 << 20, 100);
@@ -94,7 +56,6 @@ fn a_full_disk_is_told_and_recovers() {
     hub.logged("the disk is full");
     // A session whose name nobody was told would take its room for good.
     let sessions = disk
-        .0
         .path()
         .join("docker/registry/v2/repositories/a/_uploads");
     let named = location.rsplit_once('/').expect("a path").1;
@@ -109,7 +70,7 @@ fn a_full_disk_is_told_and_recovers() {
     assert!(hub.blob("a", &small).expect(200).body == small.bytes);
     hub.blob("a", &large).refuses(404, "BLOB_UNKNOWN");
     // Room to the last byte: even a manifest does not fit any more.
-    let filler = disk.0.path().join("filler");
+    let filler = disk.path().join("filler");
     let _ = std::fs::write(&filler, vec![0; 8 << 20]);
     let late = Image::document(&image.media_type, &late_document(&image));
     hub.put_manifest("a", "v2", &late).refuses(507, "UNKNOWN");
@@ -120,14 +81,14 @@ fn a_full_disk_is_told_and_recovers() {
         hub.manifest("a", "v1").expect(200).body,
         image.manifest.bytes
     );
-    no_ghosts(disk.0.path());
+    no_ghosts(&disk.path());
     // With room again, all goes on as if nothing had been.
     std::fs::remove_file(filler).expect("there");
     hub.delete(&location).expect(204);
     hub.put_manifest("a", "v2", &late).expect(201);
     hub.push("b", "v1", &Image::named("after"));
     hub.kill();
-    let hub = Program::serve(disk.0.path(), &[]);
+    let hub = Program::serve(&disk.path(), &[]);
     assert_eq!(
         hub.manifest("a", "v2").expect(200).body,
         late.manifest.bytes
@@ -138,20 +99,20 @@ fn a_full_disk_is_told_and_recovers() {
 /// Where a server that had no daybook filled the disk, or a tree was copied to its last byte.
 #[test]
 fn a_full_disk_can_be_served_without_room_for_a_daybook() {
-    let Some(disk) = SmallDisk::of_mebibytes(2) else {
+    let Some(disk) = Disk::of_mebibytes(2) else {
         return;
     };
-    let hub = Program::serve(disk.0.path(), &[]);
+    let hub = Program::serve(&disk.path(), &[]);
     let image = Image::named("x");
     hub.push("a", "v1", &image);
     hub.signal(Signal::TERM);
     assert!(hub.end().success());
-    for page in ["daybook-0", "daybook-1"] {
-        std::fs::remove_file(disk.0.path().join("lighthouse").join(page)).expect("a page");
+    for page in daybook(&disk.path()) {
+        std::fs::remove_file(page).expect("a page");
     }
-    let filler = disk.0.path().join("filler");
+    let filler = disk.path().join("filler");
     let _ = std::fs::write(&filler, vec![0; 4 << 20]);
-    let hub = Program::serve(disk.0.path(), &[]);
+    let hub = Program::serve(&disk.path(), &[]);
     hub.manifest("a", "v1").expect(200);
     hub.put_manifest("a", "v2", &image).refuses(507, "UNKNOWN");
     std::fs::remove_file(filler).expect("there");

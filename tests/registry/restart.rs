@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::disks::{daybook, is_all_in_daybook};
 use crate::world::{Ask, Blob, Image, Line, Program, await_some};
 
 /// An upload of which all but the last bytes were sent, and what is missing.
@@ -165,15 +166,6 @@ fn damage(folder: &Path, count: &mut u32) {
     }
 }
 
-/// Whether all that ever changed in a root directory is still in the daybook.
-fn is_all_in_daybook(root: &Path) -> bool {
-    let [first, second] = ["daybook-0", "daybook-1"].map(|page| {
-        let page = root.join("lighthouse").join(page);
-        std::fs::read(page).expect("a page")
-    });
-    first.starts_with(b"daybook\n\0\0\0\0\0\0\0\0") && second.starts_with(&[0; 8])
-}
-
 #[test]
 fn a_start_makes_good_what_the_tree_has_lost() {
     let image = Image::named("x");
@@ -188,8 +180,8 @@ fn a_start_makes_good_what_the_tree_has_lost() {
     });
     let tree = dir.path().join("docker/registry/v2");
     // Twice, since the power may go again before the first time has reached the disk.
-    let daybook = dir.path().join("lighthouse/daybook-0");
-    let entries = std::fs::read(&daybook).expect("a page");
+    let [page, _] = daybook(dir.path());
+    let entries = std::fs::read(&page).expect("a page");
     let mut count = 0;
     damage(&tree, &mut count);
     assert_eq!(count, 10);
@@ -203,7 +195,7 @@ fn a_start_makes_good_what_the_tree_has_lost() {
         }
         hub.manifest("a/b", "v2").refuses(404, "MANIFEST_UNKNOWN");
         hub.kill();
-        std::fs::write(&daybook, &entries).expect("a page");
+        std::fs::write(&page, &entries).expect("a page");
         std::fs::remove_dir_all(&tree).expect("a tree");
     }
     // What a stop has carried over is not made once more, whatever becomes of the tree.
