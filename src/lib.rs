@@ -163,6 +163,7 @@ impl Server {
         let common = || Common {
             headers: self.config.http.headers.clone(),
             tally: Arc::clone(&tally),
+            ..Common::default()
         };
         let desk = Desk {
             to_inbox: self.to_inbox.clone(),

@@ -13,6 +13,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use super::exchange::{Exchange, print_head};
+use super::hello::{self, Hellos};
 use super::tally::Tally;
 use crate::oci::{Refusal, Response};
 
@@ -22,8 +23,6 @@ pub const HEAD_SIZE_MAX: usize = 32 << 10;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// A body up to this size is read by the library together with its head, in bytes.
 const BODY_SIZE_EAGER: u64 = 1024;
-/// The first byte of a TLS connection.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What the answers on all connections have in common.
 #[derive(Debug, Default)]
@@ -32,6 +31,8 @@ pub struct Common {
     pub headers: Vec<(String, String)>,
     /// Where answered requests are counted.
     pub tally: Arc<Tally>,
+    /// Clients that took the port for one of TLS.
+    pub hellos: Hellos,
 }
 
 type Requests = Box<dyn Iterator<Item = Option<tiny_http::Request>> + Send>;
@@ -120,13 +121,14 @@ impl Connection {
         let Some(size) = self.peek(&mut small) else {
             return Ok(None);
         };
+        if small[0] == hello::HANDSHAKE {
+            self.common.hellos.log(&self.peer);
+            // A client that is gone needs no answer.
+            let _ = hello::answer(&self.socket);
+            return Ok(None);
+        }
         match self.look(&small[..size])? {
             Seen::Whole(head) => Ok(Some(head)),
-            // Nothing that we say would be understood.
-            Seen::Part if small[0] == TLS_HANDSHAKE => {
-                log::debug!(remote = self.peer.as_str(); "a TLS hello on a plain port");
-                Ok(None)
-            }
             Seen::Part | Seen::Cut(_) => self.await_rest(),
         }
     }

@@ -10,6 +10,7 @@
 
 pub mod connection;
 pub mod exchange;
+mod hello;
 pub mod listener;
 mod socket;
 pub mod tally;

@@ -320,6 +320,16 @@ impl Line {
         bytes
     }
 
+    /// Reads until the registry ends the connection in good order: a reset, which may throw away
+    /// what was said before, is no such end.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = self.socket.read_to_end(&mut bytes);
+        read.unwrap_or_else(|err| panic!("no clean end after {bytes:?}: {err}"));
+        bytes
+    }
+
     /// Waits until the registry ends the connection; it must not say anything before.
     #[track_caller]
     pub fn ends(&mut self) {
