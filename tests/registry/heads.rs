@@ -79,15 +79,15 @@ fn a_tls_hello_is_answered_in_plain_http() {
     let hub = Served::on(Place::Disk);
     let mut ends_a_head = hello(200);
     ends_a_head[50..54].copy_from_slice(b"\r\n\r\n");
-    let mut early_data = hello(300);
-    early_data.extend([0x17; 5000]);
+    let mut zero_rtt = hello(300);
+    zero_rtt.extend([0x17; 5000]);
     for said in [
         hello(250),
         hello(1800),
         hello(1 << 14),
         [hello(100), hello(9000)].concat(),
         ends_a_head,
-        early_data,
+        zero_rtt,
         vec![0x16, 1, 2, 3, 4, 5],
     ] {
         let mut line = hub.line();
@@ -109,7 +109,8 @@ fn a_tls_hello_is_answered_in_plain_http() {
     hub.get("/v2/").expect(200);
 }
 
-/// docker, containerd, skopeo, crane and others try TLS first. Go's clients fall back to plain HTTP when the answer begins with `HTTP/`, and only then.
+/// docker, containerd, skopeo, crane and others try TLS first. Go's clients fall back to plain HTTP
+/// when the answer begins with `HTTP/`, and only then.
 #[track_caller]
 fn told_to_speak_plainly(answer: &[u8]) {
     let answer = String::from_utf8_lossy(answer);
