@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tiny_http::{Server, SslContextWrap};
 
@@ -34,6 +35,8 @@ const CONNECTIONS_MAX: u64 = 1024;
 const DESCRIPTORS_EACH: u64 = 4;
 /// Descriptors kept for everything else.
 const DESCRIPTORS_KEPT: u64 = 64;
+/// How long nothing is accepted when the system has no room for one more connection.
+const RESOURCES_WAIT: Duration = Duration::from_millis(50);
 /// A connection's thread: no frame in it is large, and only pages in use count.
 const STACK_SIZE: usize = 256 << 10;
 
@@ -133,15 +136,17 @@ impl Listener {
                     }
                 }
                 Ok(None) => {}
+                Err(err) if is_of_one(&err) => {}
                 Err(err) => {
                     log::error!("accept on {}: {err}; going on", self.address);
                     // Out of descriptors or memory: whatever holds them needs a moment.
-                    thread::sleep(Duration::from_millis(50));
+                    thread::sleep(RESOURCES_WAIT);
                 }
             }
         }
     }
 
+    /// Accepts a connection; None, if the one that came is gone already.
     fn accept(
         &self,
         plain: &SslContextWrap,
@@ -155,23 +160,44 @@ impl Listener {
         }));
         // The library unwraps what can fail when descriptors run out.
         let accepted = accepted.map_err(|_| io::Error::other("no descriptor is left"))?;
-        match accepted {
-            Ok(Some(requests)) => {
-                let socket = self.finder.find(likely)?;
-                if let Some(usual) = self.usual.as_ref().filter(|_| !is_near(&socket)) {
-                    // Without it the client is served all the same.
-                    let _ = socket.set_tcp_congestion(usual);
-                }
-                let requests = Box::new(requests.map(Result::ok));
-                Ok(Some(Connection::new(requests, socket, Arc::clone(common))))
-            }
-            Ok(None) => Ok(None),
-            // The client was gone before we came.
-            Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => Ok(None),
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(err) => Err(err),
+        let Some(requests) = accepted? else {
+            return Ok(None);
+        };
+        let socket = self.finder.find(likely)?;
+        // It was reset before we came.
+        if socket.peer_addr().is_err() {
+            return Ok(None);
         }
+        if let Some(usual) = self.usual.as_ref().filter(|_| !is_near(&socket)) {
+            // Without it the client is served all the same.
+            let _ = socket.set_tcp_congestion(usual);
+        }
+        let requests = Box::new(requests.map(Result::ok));
+        Ok(Some(Connection::new(requests, socket, Arc::clone(common))))
     }
+}
+
+/// Whether an error is of the one connection that came, and the next may be well: it is gone, a
+/// firewall forbids it, or its network has failed (accept(2), "Error handling").
+fn is_of_one(err: &io::Error) -> bool {
+    let of_one = [
+        Errno::AGAIN,
+        Errno::INTR,
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::NOTCONN,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::TIMEDOUT,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::NONET,
+    ];
+    Errno::from_io_error(err).is_some_and(|err| of_one.contains(&err))
 }
 
 /// Whether the client of a connection is on this machine.
@@ -255,7 +281,38 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
+
+    #[test]
+    fn a_connection_that_was_reset_is_not_an_error_of_the_listener() {
+        let plain = SslContextWrap::build_ssl_capabilities(None).expect("no certificate");
+        let common = Arc::new(Common::default());
+        let listener = Listener::tcp("127.0.0.1:0").expect("a listener");
+        let connect = || Socket::from(TcpStream::connect(listener.address()).expect("it listens"));
+        for _ in 0..20 {
+            let reset = connect().set_linger(Some(Duration::ZERO));
+            reset.expect("an option");
+        }
+        let _honest = connect();
+        for _ in 0..20 {
+            let gone = listener
+                .accept(&plain, &common)
+                .expect("the next may be well");
+            assert!(gone.is_none());
+        }
+        let accepted = listener.accept(&plain, &common).expect("it is well");
+        assert!(accepted.is_some());
+    }
+
+    #[test]
+    fn only_what_all_connections_lack_is_waited_for() {
+        let is_of_one = |err: Errno| is_of_one(&err.into());
+        assert!([Errno::CONNABORTED, Errno::PROTO, Errno::INTR].map(is_of_one) == [true; 3]);
+        let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        assert!(lacks.map(is_of_one) == [false; 4]);
+    }
 
     #[test]
     fn a_client_of_this_machine_is_sent_to_without_a_timer() {
@@ -272,7 +329,7 @@ mod tests {
                 .address()
                 .parse::<SocketAddr>()
                 .expect("an address");
-            let _client = std::net::TcpStream::connect(address).expect("it listens");
+            let _client = TcpStream::connect(address).expect("it listens");
             let (accepted, _) = own.accept().expect("a connection");
             let used = accepted.tcp_congestion().expect("a name");
             assert!(is_near(&accepted) && used.starts_with(NEAR), "{used:?}");

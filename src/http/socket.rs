@@ -58,7 +58,8 @@ impl Finder {
     fn try_number(&self, number: RawFd) -> Option<Socket> {
         let socket = Socket::from(self.duplicate(number).ok()?);
         let is_ours = socket.local_addr().is_ok_and(|local| self.is_here(&local));
-        let is_new = is_ours && socket.peer_addr().is_ok() && !socket.keepalive().ok()?;
+        // One that was reset has no peer any more.
+        let is_new = is_ours && !socket.is_listener().ok()? && !socket.keepalive().ok()?;
         (is_new && socket.set_keepalive(true).is_ok()).then_some(socket)
     }
 

@@ -1,5 +1,6 @@
 //! Clients that stall, vanish, lie about their bodies or ask for too much, while others go on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lighthouse::oci::manifest::OCI_MANIFEST;
@@ -150,6 +151,33 @@ fn clients_that_vanish_leave_nothing_behind() {
         (answer.status == 200).then(|| assert!(answer.body == blob.bytes))
     });
     others_are_answered(&hub);
+}
+
+/// Scanners, and health checks of some load balancers, reset what they have just opened.
+#[test]
+fn connections_that_are_reset_at_once_hold_nobody_up() {
+    let hub = Served::on(Place::Disk);
+    // A wait for each of them would be longer than the patience of whoever comes after.
+    for _ in 0..900 {
+        hub.line().reset();
+    }
+    hub.get("/v2/").expect(200);
+    let stopped = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..50_000 {
+                hub.line().reset();
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        // Each on a connection of its own.
+        for _ in 0..100 {
+            hub.get("/v2/").expect(200);
+        }
+        stopped.store(true, Ordering::Relaxed);
+    });
 }
 
 /// The library alone aborts the process here, for want of memory.
