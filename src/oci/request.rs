@@ -10,6 +10,8 @@ use super::refusal::Refusal;
 pub enum Request {
     /// Whether this is a registry (`GET /v2/`); also the root, which load balancers ask.
     Base,
+    /// What can be done with a URL (`OPTIONS`): these methods.
+    Options(&'static str),
     /// The repositories of the registry (distribution's `GET /v2/_catalog`).
     ListRepositories(Page),
     /// The tags of a repository.
@@ -165,11 +167,14 @@ impl Endpoint {
         };
         let chunk = || header("Content-Range").map(ChunkRange::parse).transpose();
         Ok(match (self, method) {
+            (endpoint, "OPTIONS") => Request::Options(endpoint.methods()),
             (Endpoint::Base, "GET" | "HEAD") => Request::Base,
             (Endpoint::Catalog, "GET" | "HEAD") => Request::ListRepositories(query.page()?),
             (Endpoint::Tags(name), "GET" | "HEAD") => Request::ListTags(name, query.page()?),
             (Endpoint::Referrers(name, digest), "GET" | "HEAD") => {
-                Request::ListReferrers(name, digest, query.first("artifactType"))
+                // No media type has a space: it was a plus that nobody encoded.
+                let kind = query.first("artifactType");
+                Request::ListReferrers(name, digest, kind.map(|kind| kind.replace(' ', "+")))
             }
             (Endpoint::Manifest(name, reference), "GET" | "HEAD") => {
                 Request::GetManifest(name, reference, wanted())
@@ -202,16 +207,16 @@ impl Endpoint {
         })
     }
 
-    /// What the `Allow` header of a 405 lists.
+    /// What the `Allow` header lists.
     fn methods(&self) -> &'static str {
         match self {
             Endpoint::Base | Endpoint::Catalog | Endpoint::Tags(_) | Endpoint::Referrers(..) => {
-                "GET, HEAD"
+                "GET, HEAD, OPTIONS"
             }
-            Endpoint::Manifest(..) => "GET, HEAD, PUT, DELETE",
-            Endpoint::Blob(..) => "GET, HEAD, DELETE",
-            Endpoint::Uploads(_) => "POST",
-            Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+            Endpoint::Manifest(..) => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Endpoint::Blob(..) => "GET, HEAD, DELETE, OPTIONS",
+            Endpoint::Uploads(_) => "POST, OPTIONS",
+            Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE, OPTIONS",
         }
     }
 }

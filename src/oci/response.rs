@@ -96,6 +96,11 @@ impl Response {
         Response::new(304).with_digest(digest)
     }
 
+    /// What can be done with a URL.
+    pub fn options(methods: &'static str) -> Response {
+        Response::new(200).with("Allow", methods)
+    }
+
     /// A manifest, byte for byte.
     pub fn manifest(media_type: &str, digest: &Digest, bytes: Arc<[u8]>) -> Response {
         Response::new(200)

@@ -160,6 +160,7 @@ impl Registry {
         }
         match request {
             Request::Base => respond(ticket, Response::base()),
+            Request::Options(methods) => respond(ticket, Response::options(methods)),
             Request::ListRepositories(page) => self.list_repositories(ticket, page),
             Request::ListTags(name, page) => self.list_tags(ticket, name, page),
             Request::ListReferrers(name, subject, kind) => {
@@ -208,7 +209,8 @@ impl Registry {
                 new.mount?;
                 contents(name).or_else(|| new.from.as_ref().and_then(contents))
             }
-            Base | GetUpload(..) | PatchUpload(..) | FinishUpload(..) | CancelUpload(..) => None,
+            Base | Options(_) | GetUpload(..) | PatchUpload(..) | FinishUpload(..)
+            | CancelUpload(..) => None,
         }
     }
 

@@ -267,6 +267,49 @@ fn a_head_never_has_a_body() {
     }
 }
 
+/// Proxies and browsers ask what a URL can do (RFC 9110, sections 9.3.7 and 10.2.1).
+#[test]
+fn every_url_tells_its_methods() {
+    let hub = Served::on(Place::Disk);
+    let digest = Blob::of("never pushed").digest;
+    let session = "01234567-89ab-4def-8123-456789abcdef";
+    for (target, methods) in [
+        ("/".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/v2/".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/v2/_catalog?n=1".to_owned(), "GET, HEAD, OPTIONS"),
+        ("/v2/a/tags/list".to_owned(), "GET, HEAD, OPTIONS"),
+        (format!("/v2/a/referrers/{digest}"), "GET, HEAD, OPTIONS"),
+        (
+            "/v2/a/manifests/v1".to_owned(),
+            "GET, HEAD, PUT, DELETE, OPTIONS",
+        ),
+        (
+            format!("/v2/a/blobs/{digest}"),
+            "GET, HEAD, DELETE, OPTIONS",
+        ),
+        ("/v2/a/blobs/uploads/".to_owned(), "POST, OPTIONS"),
+        (
+            format!("/v2/a/blobs/uploads/{session}"),
+            "GET, HEAD, PATCH, PUT, DELETE, OPTIONS",
+        ),
+    ] {
+        let mut line = hub.line();
+        let options = Ask::new("OPTIONS", &target);
+        for options in [options.clone(), options.body("ignored")] {
+            let answer = line.ask(&options).expect(200);
+            assert_eq!(answer.header("Allow"), methods, "{target}");
+            assert_eq!(answer.header("Content-Length"), "0");
+        }
+        let refused = line.ask(&Ask::new("TRACE", &target));
+        let refused = refused.refuses(405, "UNSUPPORTED");
+        assert_eq!(refused.header("Allow"), methods, "{target}");
+    }
+    for target in ["/nowhere", "/v2/a/nowhere", "/v2/a/manifests"] {
+        hub.ask(Ask::new("OPTIONS", target))
+            .refuses(404, "NAME_UNKNOWN");
+    }
+}
+
 /// A refusal needs no body, but who has it sends the next head, and that must not be taken for
 /// the rest of the body.
 #[test]
