@@ -292,9 +292,15 @@ impl Query {
                 Refusal::DigestInvalid(format!("{:?} is neither sha256 nor sha512", clip(&name)))
             })
         });
+        let (mount, from) = (digest("mount")?, self.all("from").next());
+        // What is no repository holds no blob to be mounted; then the client sends it.
+        let (mount, from) = match from.map(str::parse).transpose() {
+            Ok(from) => (mount, from),
+            Err(_) => (None, None),
+        };
         Ok(NewUpload {
-            mount: digest("mount")?,
-            from: self.first("from").map(|name| name.parse()).transpose()?,
+            mount,
+            from,
             digest: digest("digest")?,
             algorithm: algorithm.transpose()?,
         })

@@ -153,6 +153,11 @@ fn a_mount_that_cannot_be_is_an_upload(hub: &Served) {
         format!("mount={}&from=a", other.digest),
         format!("mount={}&from=no/such/repository", blob.digest),
         format!("mount={}", other.digest),
+        // What is no repository holds nothing; that is not to name none.
+        format!("mount={}&from=A", blob.digest),
+        format!("mount={}&from=..%2f..", blob.digest),
+        format!("mount={}&from=a%0d%0a", blob.digest),
+        format!("from=&mount={}", blob.digest),
     ] {
         let begun = hub
             .ask(Ask::post(format!("/v2/b/blobs/uploads/?{query}")))

@@ -80,6 +80,7 @@ fn referrers_are_filtered_by_type(hub: &Served) {
     for (query, kind) in [
         ("application/x.sbom", kinds[0]),
         ("application%2Fx.signature%2Bjson", kinds[1]),
+        ("application/x.signature+json", kinds[1]),
         ("application/x.config", "application/x.config"),
     ] {
         let listed = referrers(hub, &subject, &format!("?artifactType={query}"));
