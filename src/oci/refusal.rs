@@ -4,6 +4,11 @@ use std::fmt;
 
 use super::Digest;
 
+/// The most missing blobs that an answer lists.
+const ANSWERED_MAX: usize = 100;
+/// The most that a line of the log lists.
+const LOGGED_MAX: usize = 3;
+
 /// Why a client does not get what it asked for: a variant for each error code of the
 /// distribution-spec ("Error codes"), and for the few statuses that have no code of their own.
 /// The text in a variant is the `detail` the client is told: what was wrong, and what to do.
@@ -118,10 +123,7 @@ impl Refusal {
         use Refusal::*;
         match self {
             BlobUnknown(digest) => digest.to_string(),
-            ManifestBlobUnknown(digests) => {
-                let missing: Vec<_> = digests.iter().map(Digest::to_string).collect();
-                format!("push these first: {}", missing.join(", "))
-            }
+            ManifestBlobUnknown(missing) => to_push(missing, LOGGED_MAX).join(", "),
             BlobUploadUnknown => "start a new upload with POST".into(),
             BlobUploadBusy => "wait for the other request, ask GET, and go on from Range".into(),
             BlobUploadInvalid(text)
@@ -152,17 +154,32 @@ impl Refusal {
         matches!(self, Refusal::BlobUnknown(_) | Refusal::ManifestUnknown(_))
     }
 
-    /// The body of the answer (distribution-spec, "Error codes").
+    /// The body of the answer (distribution-spec, "Error codes"): an error for each blob that is
+    /// missing, as distribution has it, else one.
     pub fn json(&self) -> String {
         let (_, code, message) = self.row();
-        error_json(code, message, &self.detail())
+        let details = match self {
+            Refusal::ManifestBlobUnknown(missing) => to_push(missing, ANSWERED_MAX),
+            _ => vec![self.detail()],
+        };
+        errors_json(code, message, &details)
     }
 }
 
-/// The error body that every client parses; also for a fault, whose code is `UNKNOWN`.
-pub fn error_json(code: &str, message: &str, detail: &str) -> String {
-    let error = serde_json::json!({ "code": code, "message": message, "detail": detail });
-    serde_json::json!({ "errors": [error] }).to_string() + "\n"
+/// The error body that every client parses, with an error for each detail; also for a fault,
+/// whose code is `UNKNOWN`.
+pub fn errors_json(code: &str, message: &str, details: &[String]) -> String {
+    let error = |detail| serde_json::json!({ "code": code, "message": message, "detail": detail });
+    let errors: Vec<_> = details.iter().map(error).collect();
+    serde_json::json!({ "errors": errors }).to_string() + "\n"
+}
+
+/// What to do about each of the missing, at most so many of them, and how many more there are.
+fn to_push(missing: &[Digest], count_max: usize) -> Vec<String> {
+    let (listed, more) = missing.split_at(missing.len().min(count_max));
+    let listed = listed.iter().map(|digest| format!("push {digest} first"));
+    let more = (!more.is_empty()).then(|| format!("push {} more first", more.len()));
+    listed.chain(more).collect()
 }
 
 impl fmt::Display for Refusal {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::digest::Digest;
 use super::manifest::{Descriptor, OCI_INDEX};
 use super::name::{Repository, Tag};
-use super::refusal::{Refusal, error_json};
+use super::refusal::{Refusal, errors_json};
 
 /// An answer but for the bytes of a blob, which travel from file to socket on their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +83,9 @@ impl Response {
     /// What broke on our side: its status, a cause that the client can act on, and when it is
     /// worth trying again.
     pub fn fault(status: u16, cause: &str, retry_after: Option<Duration>) -> Response {
-        let body = error_json("UNKNOWN", "the registry could not do this", cause).into_bytes();
-        let response = Response::new(status).carrying(JSON, body);
+        let details = [cause.to_owned()];
+        let body = errors_json("UNKNOWN", "the registry could not do this", &details);
+        let response = Response::new(status).carrying(JSON, body.into_bytes());
         match retry_after {
             Some(wait) => response.with("Retry-After", wait.as_secs().max(1).to_string()),
             None => response,

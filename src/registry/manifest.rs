@@ -1,6 +1,8 @@
 //! Manifests: pulling, pushing and deleting them (distribution-spec, "Pulling manifests",
 //! "Pushing Manifests", "Deleting Manifests").
 
+use std::collections::HashSet;
+
 use super::{Draft, Job, Jobs, Registry, Setback, Task, Ticket, change, fail, refuse, respond};
 use crate::catalog::{self, Change, Stored};
 use crate::config::Platforms;
@@ -157,10 +159,11 @@ impl Registry {
             .manifests
             .iter()
             .filter(|child| self.must_exist(child));
+        let mut seen = HashSet::new();
         let missing: Vec<Digest> = blobs
             .chain(children)
             .map(|needed| needed.digest)
-            .filter(|digest| !held.holds(digest))
+            .filter(|digest| !held.holds(digest) && seen.insert(*digest))
             .collect();
         if missing.is_empty() {
             Ok(())

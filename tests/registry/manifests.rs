@@ -20,6 +20,7 @@ journeys!(
     a_manifest_of_the_wrong_kind_is_refused,
     a_manifest_is_not_taken_before_its_blobs,
     an_index_is_not_taken_before_its_images,
+    each_missing_blob_is_an_error_of_its_own,
     layers_that_must_not_be_distributed_may_be_missing,
     references_that_are_none_are_refused,
     a_manifest_is_named_by_sha512,
@@ -312,6 +313,27 @@ fn an_index_is_not_taken_before_its_images(hub: &Served) {
     assert!(named.contains(&images[1].digest()) && !named.contains(&images[0].digest()));
     hub.push("a", &images[1].digest(), &images[1]);
     hub.put_manifest("a", "multi", &index).expect(201);
+}
+
+/// As many as a client can read; the rest is counted.
+fn each_missing_blob_is_an_error_of_its_own(hub: &Served) {
+    let blobs: Vec<Blob> = (0..=9_000).map(|n| Blob::of(format!("{n}"))).collect();
+    let mut twice = blobs[..3].to_vec();
+    twice.push(blobs[2].clone());
+    for (blobs, all) in [(&blobs[..1], 1), (&twice, 3), (&blobs[..100], 100)] {
+        let refused = hub.put_manifest("a", "v1", &Image::made_of(blobs));
+        let refused = refused.refuses(400, "MANIFEST_BLOB_UNKNOWN").json();
+        let errors = refused["errors"].as_array().expect("a list");
+        assert_eq!(errors.len(), all);
+        for (error, blob) in errors.iter().zip(blobs) {
+            assert_eq!(error["detail"], format!("push {} first", blob.digest));
+        }
+    }
+    let refused = hub.put_manifest("a", "v1", &Image::made_of(&blobs));
+    let refused = refused.refuses(400, "MANIFEST_BLOB_UNKNOWN").json();
+    let errors = refused["errors"].as_array().expect("a list");
+    assert_eq!(errors.len(), 101);
+    assert_eq!(errors[100]["detail"], "push 8901 more first");
 }
 
 fn layers_that_must_not_be_distributed_may_be_missing(hub: &Served) {
