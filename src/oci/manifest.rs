@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::digest::{Digest, clip};
 use super::refusal::Refusal;
@@ -96,12 +96,24 @@ struct Document {
     media_type: Option<String>,
     artifact_type: Option<String>,
     config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    blobs: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "present")]
+    layers: List,
+    #[serde(default, deserialize_with = "present")]
+    blobs: List,
+    #[serde(default, deserialize_with = "present")]
+    manifests: List,
     subject: Option<Descriptor>,
     annotations: Option<BTreeMap<String, String>>,
     fs_layers: Option<serde::de::IgnoredAny>,
+}
+
+/// A list of a document. Where its key is there with null, as Go prints a list that nobody made,
+/// it is `Some(None)`: an empty one, of which nobody could say that it makes the document an
+/// image or an index.
+type List = Option<Option<Vec<Descriptor>>>;
+
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<List, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 impl Manifest {
@@ -112,7 +124,8 @@ impl Manifest {
         let document: Document = serde_json::from_slice(bytes)
             .map_err(|err| invalid(format!("the manifest can't be read: {err}")))?;
         let said = content_type.map(essence).filter(|said| !said.is_empty());
-        let media_type = match (said, &document.media_type) {
+        let own = document.media_type.as_ref().filter(|own| !own.is_empty());
+        let media_type = match (said, own) {
             (Some(said), Some(own)) if said != *own => {
                 return Err(invalid(format!(
                     "Content-Type is {:?}, but the manifest says it is {:?}",
@@ -134,11 +147,15 @@ impl Manifest {
                     .as_ref()
                     .map(|config| config.media_type.clone())
             });
-        let layers = document.layers.or(document.blobs).unwrap_or_default();
+        let layers = document.layers.flatten().or(document.blobs.flatten());
         Ok(Manifest {
             media_type,
-            blobs: document.config.into_iter().chain(layers).collect(),
-            manifests: document.manifests.unwrap_or_default(),
+            blobs: document
+                .config
+                .into_iter()
+                .chain(layers.unwrap_or_default())
+                .collect(),
+            manifests: document.manifests.flatten().unwrap_or_default(),
             subject: document.subject,
             artifact_type,
             annotations: document.annotations,
@@ -148,16 +165,12 @@ impl Manifest {
     /// The media type of stored bytes that nobody wrote down: what the document says, else what
     /// it looks like.
     pub fn media_type_of(bytes: &[u8]) -> String {
-        match serde_json::from_slice::<Document>(bytes) {
-            Ok(Document {
-                media_type: Some(own),
-                ..
-            }) => own,
-            Ok(Document {
-                manifests: Some(_), ..
-            }) => OCI_INDEX.into(),
-            _ => OCI_MANIFEST.into(),
-        }
+        let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
+            return OCI_MANIFEST.into();
+        };
+        let is_index = document.is_index();
+        let own = document.media_type.filter(|own| !own.is_empty());
+        own.unwrap_or_else(|| if is_index { OCI_INDEX } else { OCI_MANIFEST }.into())
     }
 
     /// The descriptor under which this manifest, of that digest and size, is listed among the
@@ -176,13 +189,28 @@ impl Manifest {
 }
 
 impl Document {
+    /// Whether it has what only images have.
+    fn is_image(&self) -> bool {
+        let has_list = |list: &List| list.as_ref().is_some_and(Option::is_some);
+        self.config.is_some() || has_list(&self.layers) || has_list(&self.blobs)
+    }
+
+    /// Whether it has a list of manifests; one that is null counts where nothing else does.
+    fn is_index(&self) -> bool {
+        match &self.manifests {
+            Some(Some(_)) => true,
+            Some(None) => !self.is_image(),
+            None => false,
+        }
+    }
+
     /// Refuses a document that two clients could take for two different things.
     fn check(&self, media_type: &str) -> Result<(), Refusal> {
-        let is_image = self.config.is_some() || self.layers.is_some() || self.blobs.is_some();
-        let is_index = self.manifests.is_some();
+        let (is_image, is_index) = (self.is_image(), self.is_index());
         let known = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].contains(&media_type);
         let count = [&self.layers, &self.blobs, &self.manifests]
             .into_iter()
+            .flatten()
             .flatten()
             .map(Vec::len)
             .sum::<usize>();
@@ -305,11 +333,47 @@ mod tests {
     }
 
     #[test]
+    fn null_is_an_empty_list_and_makes_nothing_of_a_document() {
+        let config = r#""config":{"mediaType":"c","digest":"DIGEST","size":0}"#;
+        let layer = r#""layers":[{"mediaType":"l","digest":"DIGEST","size":0}]"#;
+        let (none, nulls) = ("\"config\":null", "\"layers\":null,\"manifests\":null");
+        let (image, index) = (Some(OCI_MANIFEST), Some(OCI_INDEX));
+        for (lists, only) in [
+            (format!("{config},\"layers\":null"), image),
+            (format!("{config},{nulls}"), image),
+            (format!("{config},{layer},\"manifests\":null"), image),
+            (format!("{nulls},\"blobs\":null"), index),
+            (format!("{none},{nulls}"), index),
+            (format!("{none},\"layers\":null,\"manifests\":[]"), index),
+            ("\"manifests\":null".into(), index),
+            (config.into(), None),
+            (format!("{none},\"layers\":null"), None),
+            (format!("{layer},\"manifests\":null"), None),
+            (format!("{config},\"layers\":null,\"manifests\":[]"), None),
+            (format!("{layer},\"manifests\":[]"), None),
+        ] {
+            let document = format!("{{\"schemaVersion\":2,{lists}}}");
+            for media_type in [OCI_MANIFEST, OCI_INDEX] {
+                let is_taken = parse(&document, Some(media_type)).is_ok();
+                assert_eq!(is_taken, only == Some(media_type), "{media_type} {lists}");
+            }
+            if let Some(only) = only {
+                let document = document.replace("DIGEST", DIGEST);
+                assert_eq!(
+                    Manifest::media_type_of(document.as_bytes()),
+                    only,
+                    "{lists}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_type_that_nobody_wrote_down_is_found_in_the_bytes() {
         let with = IMAGE
-            .replace("\"config\"", "\"mediaType\":\"own\",\"config\"")
+            .replace("\"config\"", "\"mediaType\":\"application/own\",\"config\"")
             .replace("DIGEST", DIGEST);
-        assert_eq!(Manifest::media_type_of(with.as_bytes()), "own");
+        assert_eq!(Manifest::media_type_of(with.as_bytes()), "application/own");
         assert_eq!(
             Manifest::media_type_of(IMAGE.replace("DIGEST", DIGEST).as_bytes()),
             OCI_MANIFEST

@@ -21,6 +21,7 @@ journeys!(
     a_manifest_is_not_taken_before_its_blobs,
     an_index_is_not_taken_before_its_images,
     each_missing_blob_is_an_error_of_its_own,
+    a_list_that_is_null_is_empty,
     layers_that_must_not_be_distributed_may_be_missing,
     references_that_are_none_are_refused,
     a_manifest_is_named_by_sha512,
@@ -334,6 +335,42 @@ fn each_missing_blob_is_an_error_of_its_own(hub: &Served) {
     let errors = refused["errors"].as_array().expect("a list");
     assert_eq!(errors.len(), 101);
     assert_eq!(errors[100]["detail"], "push 8901 more first");
+}
+
+/// Programs in Go write a list that they left empty as null.
+fn a_list_that_is_null_is_empty(hub: &Served) {
+    let config = Blob::of("{}");
+    hub.push_blob("a", &config);
+    let mut config = config.descriptor(CONFIG);
+    config["urls"] = json!(null);
+    config["annotations"] = json!(null);
+    let image = json!({
+        "schemaVersion": 2,
+        "config": config,
+        "layers": null,
+        "manifests": null,
+        "annotations": null,
+        "subject": null,
+    });
+    let index = json!({
+        "schemaVersion": 2,
+        "config": null,
+        "layers": null,
+        "manifests": null,
+        "annotations": null,
+    });
+    for (document, types) in [
+        (image, [OCI_MANIFEST, DOCKER_MANIFEST]),
+        (index, [OCI_INDEX, DOCKER_LIST]),
+    ] {
+        for media_type in types {
+            let manifest = Image::document(media_type, &document);
+            hub.push("a", "v1", &manifest);
+            let got = hub.manifest("a", "v1").expect(200);
+            assert_eq!(got.header("Content-Type"), media_type);
+            assert_eq!(got.body, manifest.manifest.bytes);
+        }
+    }
 }
 
 fn layers_that_must_not_be_distributed_may_be_missing(hub: &Served) {
