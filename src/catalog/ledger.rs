@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use super::{Change, Contents, NewManifest};
 use crate::disk::{self, Root, Settling};
 use crate::fault::Fault;
+use crate::oci::manifest::is_media_type;
 use crate::oci::{Algorithm, Digest, Manifest, Repository, Tag};
 
 /// The catalog of a root directory, on disk.
@@ -84,7 +85,8 @@ impl Ledger {
         Ok(names)
     }
 
-    /// The media type of a manifest with these bytes, as it was pushed to a repository.
+    /// The media type of a manifest with these bytes, as it was pushed to a repository. What is
+    /// written down and is none is no better than nothing.
     pub fn media_type(
         &self,
         repository: &Repository,
@@ -92,7 +94,8 @@ impl Ledger {
         bytes: &[u8],
     ) -> Result<String, Fault> {
         let written_down = disk::read(&self.place(repository).media_type(digest))?
-            .and_then(|bytes| String::from_utf8(bytes).ok());
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .filter(|text| is_media_type(text));
         Ok(written_down.unwrap_or_else(|| Manifest::media_type_of(bytes)))
     }
 

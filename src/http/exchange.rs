@@ -315,7 +315,8 @@ fn has_length(status: u16) -> bool {
     status != 204 && status != 304
 }
 
-/// The head of an answer whose body has `length` bytes, with room for a small body.
+/// The head of an answer whose body has `length` bytes, with room for a small body. Of `common`
+/// there is what the answer does not say itself.
 pub(super) fn print_head(
     response: &Response,
     common: &[(String, String)],
@@ -327,25 +328,71 @@ pub(super) fn print_head(
     let reason = status.default_reason_phrase();
     let date = httpdate::fmt_http_date(SystemTime::now());
     // Writing to memory can't fail.
-    let _ = write!(
-        head,
-        "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n",
-        response.status
-    );
-    let _ = write!(head, "Docker-Distribution-Api-Version: registry/2.0\r\n");
-    for (name, value) in common {
-        let _ = write!(head, "{name}: {value}\r\n");
+    let _ = write!(head, "HTTP/1.1 {} {reason}\r\n", response.status);
+    print_header(&mut head, "Date", &date);
+    print_header(&mut head, "Docker-Distribution-Api-Version", "registry/2.0");
+    let own = &response.headers;
+    let is_own = |name: &str| own.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    for (name, value) in common.iter().filter(|(name, _)| !is_own(name)) {
+        print_header(&mut head, name, value);
     }
-    for (name, value) in &response.headers {
-        let _ = write!(head, "{name}: {value}\r\n");
+    for (name, value) in own {
+        print_header(&mut head, name, value);
     }
     if has_length(response.status) {
-        let _ = write!(head, "Content-Length: {length}\r\n");
+        print_header(&mut head, "Content-Length", &length.to_string());
     }
-    head.extend_from_slice(if close {
-        b"Connection: close\r\n\r\n"
-    } else {
-        b"\r\n"
-    });
+    if close {
+        print_header(&mut head, "Connection", "close");
+    }
+    head.extend_from_slice(b"\r\n");
     head
+}
+
+/// Prints a header, unless it would be read as another one, or as more than one (RFC 9110,
+/// section 5.5): wherever its value came from, it goes no further than here.
+fn print_header(head: &mut Vec<u8>, name: &str, value: &str) {
+    if value.bytes().any(|c| c.is_ascii_control() && c != b'\t') {
+        log::error!("{name} is left out of an answer: its value has control characters");
+        return;
+    }
+    // Writing to memory can't fail.
+    let _ = write!(head, "{name}: {value}\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_becomes_a_header_of_its_own() {
+        let owner = |value: &str| [("X-Owner".to_owned(), value.to_owned())];
+        for bad in [
+            "a\r\nX-Evil: 1",
+            "a\nX-Evil: 1",
+            "a\rb",
+            "a\0b",
+            "\x7f",
+            "\x1b[2J",
+        ] {
+            let response = Response::base().with("X-Own", bad).with("X-Last", "\t é");
+            let head = print_head(&response, &owner(bad), 2, true);
+            let head = String::from_utf8(head).expect("text");
+            let lines: Vec<&str> = head
+                .split("\r\n")
+                .filter(|l| !l.starts_with("Date:"))
+                .collect();
+            let expected = [
+                "HTTP/1.1 200 OK",
+                "Docker-Distribution-Api-Version: registry/2.0",
+                "Content-Type: application/json; charset=utf-8",
+                "X-Last: \t é",
+                "Content-Length: 2",
+                "Connection: close",
+                "",
+                "",
+            ];
+            assert_eq!(lines, expected, "{bad:?}");
+        }
+    }
 }

@@ -21,6 +21,8 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 pub const SIZE_MAX: u64 = 4 << 20;
 /// The most descriptors in one manifest.
 const DESCRIPTORS_MAX: usize = 10_000;
+/// The longest name of a media type beneath `application/` (RFC 6838, section 4.2).
+const SUBTYPE_LEN_MAX: usize = 127;
 
 /// A piece of content: its type, digest and size (image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -137,6 +139,14 @@ impl Manifest {
             (None, Some(own)) => own.clone(),
             (None, None) => return Err(invalid("say what it is in Content-Type".into())),
         };
+        if !is_media_type(&media_type) {
+            return Err(invalid(format!(
+                "{:?} is no media type of a manifest: that is application/ and at most {} \
+                 letters, digits or any of !#$&-^_.+",
+                clip(&media_type),
+                SUBTYPE_LEN_MAX
+            )));
+        }
         document.check(&media_type)?;
         let artifact_type = document
             .artifact_type
@@ -162,14 +172,14 @@ impl Manifest {
         })
     }
 
-    /// The media type of stored bytes that nobody wrote down: what the document says, else what
-    /// it looks like.
+    /// The media type of stored bytes that nobody wrote down: what the document says, if that is
+    /// one, else what it looks like.
     pub fn media_type_of(bytes: &[u8]) -> String {
         let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
             return OCI_MANIFEST.into();
         };
         let is_index = document.is_index();
-        let own = document.media_type.filter(|own| !own.is_empty());
+        let own = document.media_type.filter(|own| is_media_type(own));
         own.unwrap_or_else(|| if is_index { OCI_INDEX } else { OCI_MANIFEST }.into())
     }
 
@@ -235,6 +245,18 @@ impl Document {
         };
         Err(Refusal::ManifestInvalid(cause.into()))
     }
+}
+
+/// Whether a text is a media type that a manifest can have (RFC 6838, section 4.2): it is sent as
+/// a header, and of no other type than `application` is there a manifest.
+pub fn is_media_type(text: &str) -> bool {
+    let Some(subtype) = text.strip_prefix("application/") else {
+        return false;
+    };
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&c);
+    subtype.len() <= SUBTYPE_LEN_MAX
+        && subtype.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && subtype.bytes().all(allowed)
 }
 
 /// A media type without its parameters, in lower case.
@@ -369,11 +391,41 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_a_manifest_is_short_and_plain() {
+        let longest = format!("application/{}", "x".repeat(127));
+        for good in [
+            "application/json",
+            "application/1!#$&-^_.+",
+            OCI_INDEX,
+            &longest,
+        ] {
+            assert!(is_media_type(good), "{good}");
+        }
+        for bad in [
+            "",
+            "application",
+            "application/",
+            "application/+json",
+            "application/x;q=1",
+            "application/x/y",
+            "application/é",
+            "application/x\n",
+            "xapplication/x",
+            "text/html",
+            &format!("{longest}x"),
+        ] {
+            assert!(!is_media_type(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn a_type_that_nobody_wrote_down_is_found_in_the_bytes() {
         let with = IMAGE
             .replace("\"config\"", "\"mediaType\":\"application/own\",\"config\"")
             .replace("DIGEST", DIGEST);
         assert_eq!(Manifest::media_type_of(with.as_bytes()), "application/own");
+        let page = with.replace("application/own", "text/html");
+        assert_eq!(Manifest::media_type_of(page.as_bytes()), OCI_MANIFEST);
         assert_eq!(
             Manifest::media_type_of(IMAGE.replace("DIGEST", DIGEST).as_bytes()),
             OCI_MANIFEST

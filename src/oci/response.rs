@@ -107,6 +107,7 @@ impl Response {
         Response::new(200)
             .carrying(media_type, bytes)
             .with_digest(digest)
+            .inert()
     }
 
     /// The head of a blob, or of the part of it at `part` (offset and length of `size` bytes).
@@ -125,7 +126,7 @@ impl Response {
         let length = Some(part.map_or(size, |(_, length)| length));
         Response {
             length,
-            ..response.with_digest(digest)
+            ..response.with_digest(digest).inert()
         }
     }
 
@@ -236,6 +237,13 @@ impl Response {
             Some(url) => response.with("Link", format!("<{url}>; rel=\"next\"")),
             None => response,
         }
+    }
+
+    /// Whoever pushes content chooses its bytes: a browser must not run them as a page of this
+    /// host (Fetch, "X-Content-Type-Options"; CSP 3, "sandbox").
+    fn inert(self) -> Response {
+        self.with("X-Content-Type-Options", "nosniff")
+            .with("Content-Security-Policy", "sandbox")
     }
 
     fn with_digest(self, digest: &Digest) -> Response {

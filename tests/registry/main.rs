@@ -38,3 +38,4 @@ mod rude;
 mod settings;
 mod startup;
 mod tree;
+mod types;
