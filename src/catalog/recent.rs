@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use super::Stored;
-use crate::oci::Digest;
+use crate::oci::{Digest, Repository};
+
+/// A manifest of a repository: in another, the same bytes may be of another type.
+type Key = (Repository, Digest);
 
 /// Recently served manifests, bounded in bytes; the one unused for longest goes first.
 #[derive(Debug)]
@@ -11,7 +14,7 @@ pub struct Recent {
     size_max: usize,
     size: usize,
     clock: u64,
-    manifests: HashMap<Digest, (u64, Stored)>,
+    manifests: HashMap<Key, (u64, Stored)>,
 }
 
 impl Recent {
@@ -26,34 +29,35 @@ impl Recent {
     }
 
     /// A manifest, if it was seen lately.
-    pub fn get(&mut self, digest: &Digest) -> Option<&Stored> {
+    pub fn get(&mut self, repository: &Repository, digest: &Digest) -> Option<&Stored> {
         self.clock += 1;
-        let (used, stored) = self.manifests.get_mut(digest)?;
+        let (used, stored) = self.manifests.get_mut(&(repository.clone(), *digest))?;
         *used = self.clock;
         Some(stored)
     }
 
     /// Remembers a manifest, unless it would take more than a quarter of the room.
-    pub fn put(&mut self, digest: Digest, stored: Stored) {
+    pub fn put(&mut self, repository: &Repository, digest: Digest, stored: Stored) {
+        let key = (repository.clone(), digest);
         let size = stored.bytes.len();
         if size > self.size_max / 4 {
             return;
         }
-        self.forget(&digest);
+        self.forget(&key);
         while self.size + size > self.size_max {
             let oldest = self.manifests.iter().min_by_key(|(_, (used, _))| *used);
-            let Some(oldest) = oldest.map(|(digest, _)| *digest) else {
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
                 break;
             };
             self.forget(&oldest);
         }
         self.clock += 1;
         self.size += size;
-        self.manifests.insert(digest, (self.clock, stored));
+        self.manifests.insert(key, (self.clock, stored));
     }
 
-    fn forget(&mut self, digest: &Digest) {
-        if let Some((_, stored)) = self.manifests.remove(digest) {
+    fn forget(&mut self, key: &Key) {
+        if let Some((_, stored)) = self.manifests.remove(key) {
             self.size -= stored.bytes.len();
         }
     }
@@ -71,16 +75,18 @@ mod tests {
             media_type: String::new(),
             bytes: vec![0; size].into(),
         };
+        let name: Repository = "a".parse().expect("a name");
         let mut recent = Recent::new(100);
         for n in 0..4 {
-            recent.put(digest(n), stored(25));
+            recent.put(&name, digest(n), stored(25));
         }
-        assert!(recent.get(&digest(0)).is_some());
-        recent.put(digest(4), stored(25));
-        assert!(recent.get(&digest(1)).is_none() && recent.get(&digest(0)).is_some());
-        recent.put(digest(5), stored(26));
+        assert!(recent.get(&name, &digest(0)).is_some());
+        recent.put(&name, digest(4), stored(25));
+        assert!(recent.get(&name, &digest(1)).is_none());
+        assert!(recent.get(&name, &digest(0)).is_some());
+        recent.put(&name, digest(5), stored(26));
         assert!(
-            recent.get(&digest(5)).is_none(),
+            recent.get(&name, &digest(5)).is_none(),
             "a quarter of the room is the most"
         );
     }

@@ -84,7 +84,7 @@ impl Pump {
             }
             Task::FetchManifest(request, repository, digest) => {
                 let fetched = self.fetch_manifest(&repository, &digest);
-                let lesson = fetched.map(|stored| Lesson::Manifest(digest, stored));
+                let lesson = fetched.map(|stored| Lesson::Manifest(repository, digest, stored));
                 Some(Event::Learned(ticket, request, lesson))
             }
             Task::ReadManifest(repository, reference, new) => {

@@ -189,8 +189,8 @@ pub enum Lesson {
     Names(BTreeSet<Repository>),
     /// The referrers of each subject in a repository.
     Referrers(Repository, HashMap<Digest, BTreeMap<Digest, Descriptor>>),
-    /// A manifest; None if its bytes are gone.
-    Manifest(Digest, Option<Stored>),
+    /// A manifest of a repository; None if its bytes are gone.
+    Manifest(Repository, Digest, Option<Stored>),
 }
 
 /// A manifest that a client sent.

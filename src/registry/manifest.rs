@@ -25,7 +25,7 @@ impl Registry {
         if wanted.has(&digest) {
             return respond(ticket, Response::not_modified(&digest));
         }
-        match self.recent.get(&digest) {
+        match self.recent.get(&repository, &digest) {
             Some(stored) => respond(
                 ticket,
                 served(digest, stored).with_cid(self.travel.cid(&digest)),
@@ -44,13 +44,14 @@ impl Registry {
     pub(super) fn give_manifest(
         &mut self,
         ticket: Ticket,
+        repository: &Repository,
         digest: Digest,
         stored: Option<Stored>,
     ) -> Jobs {
         match stored {
             Some(stored) => {
                 let response = served(digest, &stored).with_cid(self.travel.cid(&digest));
-                self.recent.put(digest, stored);
+                self.recent.put(repository, digest, stored);
                 respond(ticket, response)
             }
             None => {

@@ -246,8 +246,8 @@ impl Registry {
             Lesson::Referrers(repository, referrers) => {
                 self.catalog.learn_referrers(&repository, referrers);
             }
-            Lesson::Manifest(digest, stored) => {
-                return self.give_manifest(ticket, digest, stored);
+            Lesson::Manifest(repository, digest, stored) => {
+                return self.give_manifest(ticket, &repository, digest, stored);
             }
         }
         self.ask(ticket, request)
@@ -269,7 +269,7 @@ impl Registry {
         let mut jobs = Jobs::new();
         let kept = match &change {
             Change::PutManifest(new) => {
-                self.recent.put(new.digest, new.stored.clone());
+                self.recent.put(repository, new.digest, new.stored.clone());
                 jobs.extend(self.embark(new.digest, new.voyage.clone()));
                 let names = new.tags.iter().map(|tag| format!("{repository}:{tag}"));
                 self.expect_image(new.digest, names.collect(), &new.needs);

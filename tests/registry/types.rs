@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use lighthouse::oci::manifest::{OCI_INDEX, OCI_MANIFEST};
+use lighthouse::oci::manifest::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -11,6 +11,7 @@ use crate::world::{Answer, Ask, Blob, Image, Place, Served};
 
 journeys!(
     a_type_that_is_none_of_a_manifest_is_refused,
+    the_same_bytes_may_be_of_two_types,
     contents_are_no_page_of_ours,
 );
 
@@ -105,6 +106,30 @@ fn a_stored_type_that_is_none_is_not_printed() {
 fn lay(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     std::fs::write(path, bytes).expect("written");
+}
+
+/// Each repository serves a manifest as what was pushed to it, however often others are asked.
+fn the_same_bytes_may_be_of_two_types(hub: &Served) {
+    let document = json!({
+        "schemaVersion": 2,
+        "config": Blob::of("{}").descriptor("application/x"),
+        "layers": [],
+    });
+    let image = |media_type| Image {
+        blobs: vec![Blob::of("{}")],
+        ..Image::document(media_type, &document)
+    };
+    for (repository, media_type) in [("a", OCI_MANIFEST), ("b", DOCKER_MANIFEST)] {
+        hub.push(repository, "v1", &image(media_type));
+    }
+    for (repository, media_type) in [
+        ("a", OCI_MANIFEST),
+        ("b", DOCKER_MANIFEST),
+        ("a", OCI_MANIFEST),
+    ] {
+        let got = hub.manifest(repository, "v1").expect(200);
+        assert_eq!(got.header("Content-Type"), media_type, "{repository}");
+    }
 }
 
 /// Whoever pushes says what the bytes are; a browser must not run them as a page of this host.
