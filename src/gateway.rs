@@ -7,7 +7,7 @@
 
 use crate::cid::Cid;
 use crate::fault::{Fault, Neighbour, Trouble};
-use crate::outward::{Incoming, Line, Patience};
+use crate::outward::{Incoming, Line, Patience, is_beneath_localhost};
 use std::ops::Range;
 use ureq::Body;
 use ureq::http::Response;
@@ -125,13 +125,24 @@ impl Gateway {
 
     /// Whether the gateway answers. What it answers does not matter, unless it says that it, or
     /// what stands before it, is down (502, 503, 504) or has enough of us (429).
-    pub fn check(&self) -> Result<(), Fault> {
+    ///
+    /// What it gives is why clients can't be sent to it, if they can't: because it gives all
+    /// content by a redirect within itself, as Kubo's does to `{cid}.ipfs.localhost`, or is written
+    /// so, for no client's resolver need know such a name. We can read it all the same.
+    pub fn check(&self) -> Result<Option<String>, Fault> {
         let url = self.pattern.replace("{cid}", PROBE);
         let asked = self.line.get(&url, Patience::QUESTION).call();
         let response = self.line.heard(&url, asked)?;
         match response.status().as_u16() {
-            429 | 502..=504 => self.line.answered(&url, Ok(response)).map(|_| ()),
-            _ => Ok(()),
+            429 | 502..=504 => self.line.answered(&url, Ok(response)).map(|_| None),
+            300..=399 => {
+                let to = self.within(&url, text(&response, LOCATION));
+                Ok(to.map(|to| not_for_clients(&url, &to)))
+            }
+            _ => {
+                let is_local = url.parse().is_ok_and(|uri| is_beneath_localhost(&uri));
+                Ok(is_local.then(|| not_for_clients(&url, &url)))
+            }
         }
     }
 
@@ -197,6 +208,18 @@ impl Gateway {
     }
 }
 
+/// Why clients are not sent to a gateway that leads from `url` to `to`, and what to do about it.
+fn not_for_clients(url: &str, to: &str) -> String {
+    let cure = match to.parse().is_ok_and(|uri| is_beneath_localhost(&uri)) {
+        true => {
+            "write 127.0.0.1 for localhost, or set Gateway.PublicGateways in Kubo's configuration \
+             to {\"localhost\": {\"Paths\": [\"/ipfs\"], \"UseSubdomains\": false}}"
+        }
+        false => "write it as the URL that it redirects to, with {cid} in it",
+    };
+    format!("{url} leads to {to}, where not every client can follow; {cure}")
+}
+
 /// A header's text, empty if it is not there.
 fn text<B>(response: &Response<B>, name: HeaderName) -> &str {
     response
@@ -252,6 +275,18 @@ mod tests {
         ] {
             let expected = url.replace("CID", &CID.to_string());
             assert_eq!(Gateway::new(pattern, &[]).url(&CID), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn the_cure_fits_the_redirect() {
+        for (to, cure) in [
+            ("http://x.ipfs.localhost:8080/", "write 127.0.0.1"),
+            ("http://x.ipfs.LOCALHOST/", "write 127.0.0.1"),
+            ("https://x.ipfs.dweb.link/", "with {cid} in it"),
+            ("https://x.localhost.test/", "with {cid} in it"),
+        ] {
+            assert!(not_for_clients("http://gw.test", to).contains(cure), "{to}");
         }
     }
 

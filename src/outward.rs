@@ -13,9 +13,12 @@ use serde_json::Value;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::time::Duration;
+use ureq::config::Config;
 use ureq::http::header::{HeaderValue, RETRY_AFTER};
 use ureq::http::{Response, Uri};
 use ureq::typestate::{WithBody, WithoutBody};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, BodyReader, RequestBuilder};
 
 /// Longest wait for a name, and again for a connection with its TLS.
@@ -79,8 +82,8 @@ impl Line {
             .timeout_connect(Some(CONNECT))
             .timeout_send_request(Some(SILENCE))
             .timeout_per_write(Some(SILENCE))
-            .build()
-            .new_agent();
+            .build();
+        let agent = Agent::with_parts(agent, DefaultConnector::new(), Names::default());
         Line { who, agent }
     }
 
@@ -243,7 +246,40 @@ fn is_loopback(url: &str) -> bool {
     };
     let host = uri.host().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || is_beneath_localhost(&uri)
+        || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the host is a name beneath `localhost`. Such a name is this machine itself (RFC 6761,
+/// 6.3), but few resolvers know.
+pub fn is_beneath_localhost(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    host.ends_with(".localhost")
+}
+
+/// Finds addresses as the system does, and those of names beneath `localhost`.
+#[derive(Debug, Default)]
+struct Names(DefaultResolver);
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        if !is_beneath_localhost(uri) {
+            return self.0.resolve(uri, config, timeout);
+        }
+        let port = uri.port().map(|port| format!(":{port}"));
+        let scheme = uri.scheme_str().unwrap_or("http");
+        let own = format!("{scheme}://localhost{}/", port.unwrap_or_default());
+        let own = own
+            .parse()
+            .map_err(|_| ureq::Error::BadUri(uri.to_string()))?;
+        self.0.resolve(&own, config, timeout)
+    }
 }
 
 /// What a failed exchange means. An address is never repeated here, for it may hold a password.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Network, Pump};
 use crate::config::{HttpCheck, TcpCheck};
 use crate::fault::Fault;
-use crate::registry::{Errand, Event, Probe};
+use crate::registry::{Errand, Event, Finding, Probe};
 
 /// How long a check may take if the configuration does not say.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
@@ -36,23 +36,27 @@ impl Pump {
 
     fn check_network(
         &self,
-        check: impl FnOnce(&Network) -> Result<(), Fault>,
-    ) -> Result<(), String> {
+        check: impl FnOnce(&Network) -> Result<Finding, Fault>,
+    ) -> Result<Finding, String> {
         let Some(network) = &self.network else {
-            return Ok(());
+            return Ok(Finding::Well);
         };
         check(network).map_err(|fault| fault.to_string())
     }
 
-    fn check(&self, probe: &Probe) -> Result<(), String> {
+    fn check(&self, probe: &Probe) -> Result<Finding, String> {
+        let well = |()| Finding::Well;
         match probe {
-            Probe::Disk => self.root.probe().map_err(|fault| fault.to_string()),
-            Probe::Network => self.check_network(Network::check),
+            Probe::Disk => {
+                let probed = self.root.probe().map(well);
+                probed.map_err(|fault| fault.to_string())
+            }
+            Probe::Network => self.check_network(|network| network.check().map(well)),
             Probe::Gateway(place) => self.check_network(|network| network.check_gateway(*place)),
             Probe::File(file) if file.file.exists() => Err("the file exists".into()),
-            Probe::File(_) => Ok(()),
-            Probe::Http(http) => check_http(http),
-            Probe::Tcp(tcp) => check_tcp(tcp),
+            Probe::File(_) => Ok(Finding::Well),
+            Probe::Http(http) => check_http(http).map(well),
+            Probe::Tcp(tcp) => check_tcp(tcp).map(well),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::gateway::{Gateway, Gateways};
 use crate::kubo::Kubo;
 use crate::oci::Digest;
 use crate::outward::Incoming;
-use crate::registry::{Event, Setback};
+use crate::registry::{Event, Finding, Setback};
 
 /// How long an upload may take to become a content after its last byte was sent.
 const ARRIVAL_SECS: u64 = 5;
@@ -81,9 +81,11 @@ impl Network {
         }
     }
 
-    /// Whether a gateway, by its place in the list, answers.
-    pub fn check_gateway(&self, place: usize) -> Result<(), Fault> {
-        self.gateways.0.get(place).map_or(Ok(()), Gateway::check)
+    /// Whether a gateway, by its place in the list, answers, and whether clients can go there.
+    pub fn check_gateway(&self, place: usize) -> Result<Finding, Fault> {
+        let gateway = self.gateways.0.get(place);
+        let reason = gateway.map_or(Ok(None), Gateway::check)?;
+        Ok(reason.map_or(Finding::Well, Finding::NotForClients))
     }
 
     /// A reader of content from `offset` on, at one of the places where it can be read: each

@@ -53,7 +53,7 @@ impl Registry {
             .gateways
             .iter()
             .enumerate()
-            .find(|(n, _)| self.health.is_well(*n));
+            .find(|(n, _)| self.health.takes_clients(*n));
         let answer = if wanted.head_only {
             let part = wanted
                 .range

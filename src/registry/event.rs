@@ -82,7 +82,7 @@ pub enum Event {
     /// Somebody asked for our health.
     Inspected(Ticket),
     /// A check of our health ended, with what was wrong.
-    Checked(Probe, Result<(), String>),
+    Checked(Probe, Result<Finding, String>),
     /// Time since the start.
     Tick(Duration),
     /// The process was told to stop.
@@ -167,6 +167,15 @@ pub enum Probe {
     Http(HttpCheck),
     /// An address that must take a connection.
     Tcp(TcpCheck),
+}
+
+/// What a check found where nothing is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// All is as it should be.
+    Well,
+    /// A gateway that only we can read; why, and what to do about it.
+    NotForClients(String),
 }
 
 /// What the catalog on disk can be asked.

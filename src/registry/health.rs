@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Errand, Job, Jobs, Probe};
+use super::{Errand, Finding, Job, Jobs, Probe};
 use crate::config::{self, Check};
 use crate::oci::Response;
 
@@ -25,8 +25,8 @@ struct Checked {
     /// When it was last begun; a check that has not ended is not begun again.
     begun_at: Option<Duration>,
     is_running: bool,
-    /// Whether it ended at least once.
-    is_checked: bool,
+    /// What it found when it last ended well.
+    finding: Option<Finding>,
     failures: u32,
     cause: String,
 }
@@ -64,7 +64,7 @@ impl Health {
                 check,
                 begun_at: None,
                 is_running: false,
-                is_checked: false,
+                finding: None,
                 failures: 0,
                 cause: String::new(),
             });
@@ -88,15 +88,23 @@ impl Health {
     }
 
     /// Takes in how a check went.
-    pub fn take_in(&mut self, probe: &Probe, result: Result<(), String>) {
+    pub fn take_in(&mut self, probe: &Probe, result: Result<Finding, String>) {
         let Some(checked) = self.0.iter_mut().find(|checked| checked.probe == *probe) else {
             return;
         };
         checked.is_running = false;
-        checked.is_checked = true;
         let failed_before = checked.has_failed();
         match result {
-            Ok(()) => checked.failures = 0,
+            Ok(finding) => {
+                checked.failures = 0;
+                if checked.finding.as_ref() != Some(&finding) {
+                    if let Finding::NotForClients(why) = &finding {
+                        let name = checked.name();
+                        log::warn!("{name}: {why}; blobs come through this registry instead");
+                    }
+                    checked.finding = Some(finding);
+                }
+            }
             Err(cause) => {
                 checked.failures = checked.failures.saturating_add(1);
                 checked.cause = cause;
@@ -113,13 +121,14 @@ impl Health {
         }
     }
 
-    /// Whether that gateway answered its last check.
-    pub fn is_well(&self, gateway: usize) -> bool {
+    /// Whether that gateway answered its last check as one to which clients can be sent.
+    pub fn takes_clients(&self, gateway: usize) -> bool {
         let checks = self
             .0
             .iter()
             .find(|checked| checked.probe == Probe::Gateway(gateway));
-        checks.is_some_and(|checked| checked.is_checked && checked.failures == 0)
+        checks
+            .is_some_and(|checked| checked.failures == 0 && checked.finding == Some(Finding::Well))
     }
 
     /// 200 and an empty object while all is well, else 503 and the cause of each failure.

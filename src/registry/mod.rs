@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use event::{
-    Draft, Errand, Event, Hashed, Job, Lesson, Paperwork, Probe, Question, Setback, Step, Task,
-    Ticket, Upload,
+    Draft, Errand, Event, Finding, Hashed, Job, Lesson, Paperwork, Probe, Question, Setback, Step,
+    Task, Ticket, Upload,
 };
 pub use travel::Survey;
 

@@ -159,9 +159,12 @@ fn gateways_are_asked_in_turn_and_checked() {
         Some(1)
     );
 
-    gateway(&first)
-        .check()
-        .expect("alive, though it has nothing");
+    let clients = gateway(&first).check();
+    let clients = clients.expect("alive, though it has nothing");
+    assert_eq!(
+        clients, None,
+        "it sends those who ask for nothing of its own elsewhere"
+    );
     for (status, alive) in [
         (500, true),
         (404, true),

@@ -18,3 +18,4 @@ mod leaving;
 mod queue;
 mod returning;
 mod station;
+mod subdomains;
