@@ -1,4 +1,4 @@
-//! The same journey with a real IPFS node:
+//! The same journey with a real Kubo node:
 //! `tests/ipfs/node run 7601 7602 cargo test --test export -- --ignored`.
 
 use std::process::Command;
