@@ -52,7 +52,7 @@ pub enum Fault {
 pub enum Neighbour {
     /// Estuary's main node or one of its shuttles.
     Estuary,
-    /// A node that speaks Kubo's RPC: Kubo, an IPFS Cluster proxy, js-ipfs.
+    /// A node that speaks Kubo's RPC: Kubo, or an IPFS Cluster proxy.
     Kubo,
     /// An IPFS gateway.
     Gateway,
@@ -145,6 +145,12 @@ impl Fault {
             Fault::Neighbour { .. } => 502,
             Fault::Disk { .. } | Fault::Client(_) | Fault::Panicked(_) => 500,
         }
+    }
+
+    /// Whether a neighbour answered that it does not have what was asked for.
+    pub fn is_missing(&self) -> bool {
+        let missing = |trouble: &Trouble| matches!(trouble, Trouble::Missing(_));
+        matches!(self, Fault::Neighbour { trouble, .. } if missing(trouble))
     }
 
     /// When trying the same thing again can succeed without a person's doing; `None` if it cannot.

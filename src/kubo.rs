@@ -1,9 +1,9 @@
 //! Kubo: an IPFS node of one's own, spoken to by its RPC
 //! (<https://docs.ipfs.tech/reference/kubo/rpc/>).
 //!
-//! IPFS Cluster's proxy and js-ipfs speak the same, with deviations that are met here. A status of
-//! 200 is no proof, since a node may fail after it began its answer: what counts is the last line
-//! of an answer, its CID, and the number of bytes.
+//! IPFS Cluster's proxy speaks the same, with deviations that are met here. A status of 200 is no
+//! proof, since a node may fail after it began its answer: what counts is the last line of an
+//! answer, its CID, and the number of bytes. Most of what fails is a 500, and only words tell what.
 
 use crate::cid::{Cid, Import, Version};
 use crate::fault::{Fault, Neighbour, Trouble};
@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 use std::time::Duration;
+use ureq::http::Response;
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use ureq::typestate::WithBody;
-use ureq::{RequestBuilder, SendBody};
+use ureq::{Body, RequestBuilder, SendBody};
 
 /// A node that speaks Kubo's RPC.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Kubo {
             // Else a refusal is lost, because the node closes while we still send.
             .header(EXPECT, "100-continue")
             .send(SendBody::from_reader(&mut parcel));
-        let answered = self.line.answered(&url, asked);
+        let answered = self.answered(&url, asked);
         if let Some(error) = parcel.into_failure() {
             return Err(fault_within(error, |error| {
                 Fault::disk("read", name, error)
@@ -105,7 +106,7 @@ impl Kubo {
             .query("recursive", "true")
             .query("timeout", format!("{}s", wait.as_secs()))
             .send_empty();
-        let response = self.line.answered(&url, asked)?;
+        let response = self.answered(&url, asked)?;
         let pinned: Pinned = self.line.json(&url, response)?;
         let same = |text: &String| text.parse().is_ok_and(|pin: Cid| pin.same_content(cid));
         match pinned.pins.iter().any(same) {
@@ -117,23 +118,26 @@ impl Kubo {
         }
     }
 
-    /// Whether the node holds a recursive pin of this CID.
+    /// Whether the node keeps all of this content: it is pinned recursively, or part of what is.
+    /// A node that can't find out, within half a minute or for want of other blocks, is taken to
+    /// say no, which costs a second pin and never the content.
     pub fn is_pinned(&self, cid: &Cid) -> Result<bool, Fault> {
         let url = format!("{}/pin/ls", self.api);
         let asked = self
             .signed(self.line.post(&url, Patience::QUESTION))
             .query("arg", cid.to_string())
-            .query("type", "recursive")
+            .query("type", "all")
+            .query("timeout", "25s")
             .send_empty();
-        let response = match self.line.answered(&url, asked) {
-            Err(fault) if is_not_pinned(&fault) => return Ok(false),
+        let response = match self.answered(&url, asked) {
+            Err(fault) if is_not_pinned(&fault) || fault.is_missing() => return Ok(false),
             answered => answered?,
         };
-        let keys: Keys = self.line.json(&url, response)?;
-        Ok(keys
-            .keys
-            .keys()
-            .any(|key| key.parse().is_ok_and(|pin: Cid| pin.same_content(cid))))
+        let Keys { keys } = self.line.json(&url, response)?;
+        let holds = |(key, pin): (&String, &Pin)| {
+            key.parse().is_ok_and(|pin: Cid| pin.same_content(cid)) && pin.is_whole()
+        };
+        Ok(keys.iter().any(holds))
     }
 
     /// Gives a pin up. One that is not there is no fault.
@@ -144,7 +148,7 @@ impl Kubo {
             .query("arg", cid.to_string())
             .query("recursive", "true")
             .send_empty();
-        match self.line.answered(&url, asked) {
+        match self.answered(&url, asked) {
             Err(fault) if is_not_pinned(&fault) => Ok(()),
             answered => answered.map(|_| ()),
         }
@@ -154,16 +158,13 @@ impl Kubo {
     pub fn cat(&self, cid: &Cid, range: Range<u64>) -> Result<Incoming, Fault> {
         let url = format!("{}/cat", self.api);
         let size = range.end - range.start;
-        let mut request = self
+        let request = self
             .signed(self.line.post(&url, Patience::DOWNLOAD))
             .query("arg", cid.to_string())
-            .query("offset", range.start.to_string());
-        // js-ipfs refuses a length of nothing.
-        if size > 0 {
-            request = request.query("length", size.to_string());
-        }
+            .query("offset", range.start.to_string())
+            .query("length", size.to_string());
         let asked = request.send_empty();
-        let response = self.line.answered(&url, asked)?;
+        let response = self.answered(&url, asked)?;
         Ok(self.line.incoming(&url, response, size))
     }
 
@@ -175,7 +176,7 @@ impl Kubo {
             .query("arg", format!("/ipfs/{cid}"))
             .query("timeout", "25s")
             .send_empty();
-        let response = self.line.answered(&url, asked)?;
+        let response = self.answered(&url, asked)?;
         self.line.json(&url, response).map(|stat: Stat| stat.size)
     }
 
@@ -185,8 +186,25 @@ impl Kubo {
         let asked = self
             .signed(self.line.post(&url, Patience::QUESTION))
             .send_empty();
-        let response = self.line.answered(&url, asked)?;
+        let response = self.answered(&url, asked)?;
         self.line.json(&url, response)
+    }
+
+    /// The node's answer, if its status is of the 200s, or what it means by another.
+    fn answered(
+        &self,
+        url: &str,
+        asked: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, Fault> {
+        let answered = self.line.answered(url, asked);
+        answered.map_err(|fault| match fault {
+            Fault::Neighbour { who, url, trouble } => Fault::Neighbour {
+                who,
+                url,
+                trouble: meant(trouble),
+            },
+            other => other,
+        })
     }
 
     fn signed(&self, request: RequestBuilder<WithBody>) -> RequestBuilder<WithBody> {
@@ -227,7 +245,21 @@ struct Pinned {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Keys {
-    keys: BTreeMap<String, serde_json::Value>,
+    keys: BTreeMap<String, Pin>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pin {
+    /// `recursive`, `direct`, `indirect` or `indirect through CID`.
+    r#type: String,
+}
+
+impl Pin {
+    /// Whether it holds what the block refers to, and not only the block.
+    fn is_whole(&self) -> bool {
+        self.r#type == "recursive" || self.r#type.starts_with("indirect")
+    }
 }
 
 #[derive(Deserialize)]
@@ -252,7 +284,30 @@ fn last_hash(lines: &[u8]) -> Result<String, Trouble> {
     hash.ok_or_else(|| Trouble::Protocol("an answer without its last line".into()))
 }
 
-/// Whether a node says that there is no such pin, for which its protocol has only words.
+/// What a refusal of the node's means, for which its protocol has often only words.
+fn meant(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Overloaded {
+            status: 500,
+            reason,
+        } if NOT_FOUND.iter().any(|words| reason.contains(words)) => Trouble::Missing(reason),
+        // It says 404 only to calls that it does not know, and so does its gateway to all of them.
+        Trouble::Missing(_) | Trouble::Refused { status: 405, .. } => {
+            Trouble::Protocol("there is no such call; is this the address of a node's RPC?".into())
+        }
+        other => other,
+    }
+}
+
+/// How a node says that it has not found a block: offline; within a file; and online, where it
+/// searches for as long as it may.
+const NOT_FOUND: [&str; 3] = [
+    "block was not found locally",
+    "failed to fetch all nodes",
+    "context deadline exceeded",
+];
+
+/// Whether a node says that there is no such pin.
 fn is_not_pinned(fault: &Fault) -> bool {
     matches!(fault, Fault::Neighbour { trouble: Trouble::Overloaded { status: 500, reason }, .. }
         if reason.contains("not pinned"))

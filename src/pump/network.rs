@@ -115,7 +115,7 @@ impl Network {
             return (place == self.gateways.0.len()).then(|| node(kubo));
         };
         let answer = gateway(asked);
-        let is_elsewhere = answer.as_ref().is_err_and(is_missing);
+        let is_elsewhere = answer.as_ref().is_err_and(Fault::is_missing);
         match (&self.carrier, &self.own_gateway) {
             (Carrier::Estuary(estuary), Some(own)) if place == 0 && is_elsewhere => {
                 // It may be on one of the shuttles, whose hosts only Estuary knows.
@@ -169,7 +169,12 @@ impl Network {
         match &self.carrier {
             Carrier::Kubo(kubo) => {
                 if !kubo.is_pinned(cid)? {
-                    kubo.pin(cid, name, PIN_TIME_MAX)?;
+                    let pinned = kubo.pin(cid, name, PIN_TIME_MAX);
+                    if pinned.as_ref().is_err_and(Fault::is_missing) {
+                        // The node does not have it any more, and is sent it again.
+                        voyage.state = State::Failed;
+                    }
+                    pinned?;
                 }
                 voyage.state = State::Pinned;
             }
@@ -270,16 +275,6 @@ pub fn gateways(storage: &Storage) -> Vec<Gateway> {
 fn own_gateway(estuary: &config::Estuary) -> String {
     let pattern = estuary.gateway_pattern.clone();
     pattern.unwrap_or_else(|| format!("{}/gw/ipfs/{{cid}}", estuary.url))
-}
-
-fn is_missing(fault: &Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Neighbour {
-            trouble: Trouble::Missing(_),
-            ..
-        }
-    )
 }
 
 fn is_forbidden(fault: &Fault) -> bool {

@@ -131,7 +131,8 @@ impl Pump {
                     return Err(broken);
                 }
                 Err(next) => {
-                    log::warn!("{} is not to be had there: {next}", back.digest);
+                    let digest = back.digest;
+                    log::warn!(cid = cid.to_string(); "{digest} is not to be had there: {next}");
                     // Where the bytes of several are wrong together, the last may still be right.
                     let is_over = back.came > 0 || !is_patched;
                     place += usize::from(is_over);

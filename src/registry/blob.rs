@@ -44,6 +44,9 @@ impl Registry {
         let Some((ticket, _, _, wanted)) = self.wait_for_survey(pull) else {
             return Jobs::new();
         };
+        if wanted.head_only && self.travel.is_missed(&digest) {
+            return refuse(ticket, Refusal::BlobUnknown(digest));
+        }
         let Some((voyage, cid)) = self.travel.abroad(&digest) else {
             self.end_send(&ticket, &wanted);
             log::error!("{repository} holds {digest}, whose bytes are gone from the store");
@@ -88,6 +91,9 @@ impl Registry {
         result: Result<(), (Option<Ticket>, Fault)>,
     ) -> Jobs {
         self.end_transfer(peer);
+        if result.as_ref().is_err_and(|(_, fault)| fault.is_missing()) {
+            self.missed(digest);
+        }
         match result {
             Ok(()) => {
                 self.came_back(digest);

@@ -231,8 +231,17 @@ impl Registry {
     pub(super) fn came_back(&mut self, digest: &Digest) {
         if let Some(leg) = self.travel.voyages.get_mut(digest) {
             leg.is_here = true;
+            leg.is_missed = false;
             leg.used_at = self.now;
             self.travel.list_copy(digest);
+        }
+    }
+
+    /// The network does not have a blob that it should. Pulls go on asking it; a client that asks
+    /// whether the blob is here, to push it if not, is told that it is not.
+    pub(super) fn missed(&mut self, digest: &Digest) {
+        if let Some(leg) = self.travel.voyages.get_mut(digest) {
+            leg.is_missed = true;
         }
     }
 

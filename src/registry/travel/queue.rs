@@ -57,6 +57,8 @@ pub(super) struct Leg {
     pub questions: u32,
     pub is_busy: bool,
     pub is_here: bool,
+    /// Whether the network did not have it when it was last fetched, though it should.
+    pub is_missed: bool,
     pub used_at: Duration,
     /// When it goes on, if it waits for that.
     pub due: Option<Duration>,
@@ -111,6 +113,12 @@ impl Travel {
         is_there.then_some((voyage, cid))
     }
 
+    /// Whether the network did not have a blob when it was last fetched, though it should.
+    pub fn is_missed(&self, digest: &Digest) -> bool {
+        let leg = self.voyages.get(digest);
+        leg.is_some_and(|leg| leg.is_missed)
+    }
+
     pub(super) fn is_pinned(&self, digest: &Digest) -> bool {
         self.voyages
             .get(digest)
@@ -123,6 +131,12 @@ impl Travel {
             leg.is_here |= is_here;
             leg.used_at = now;
             leg.voyage.is_manifest |= voyage.is_manifest;
+            if is_here && std::mem::take(&mut leg.is_missed) && !leg.is_busy {
+                // What the network lost is looked up before it is sent again, as after a fault.
+                leg.voyage.state = State::Failed;
+                leg.voyage.content = None;
+                self.ready.insert((leg.failures, leg.order, digest));
+            }
             if let Some(due) = leg.due.take() {
                 self.later.remove(&(due, digest));
                 self.ready.insert((leg.failures, leg.order, digest));
@@ -142,6 +156,7 @@ impl Travel {
             questions: 0,
             is_busy: false,
             is_here,
+            is_missed: false,
             used_at: now,
             due: None,
             listed: None,
