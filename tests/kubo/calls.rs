@@ -152,7 +152,7 @@ fn a_folder_that_is_pinned_holds_its_files_and_a_direct_pin_holds_one_block() {
 
 #[test]
 #[ignore = "needs a node"]
-fn another_service_is_not_taken_for_a_node() {
+fn a_gateway_is_not_taken_for_a_node() {
     let kubo = Kubo::new(&address("IPFS_GATEWAY"), None).expect("an address");
     let other = trouble(kubo.version());
     assert!(

@@ -1,6 +1,7 @@
 //! What becomes of images where a node stops, or loses what it was given.
 
 use lighthouse::catalog::voyage::State;
+use rustix::process::Signal;
 
 use crate::home::{Home, Node, cid, gives, image};
 use crate::world::{Ask, Blob, Hub, Line, await_some};
@@ -106,6 +107,19 @@ fn pins_that_are_removed_behind_our_back_are_missed_and_made_again() {
     home.leave(&image);
     image.blobs.iter().for_each(|blob| node.has_pinned(blob));
     gives(&hub, &image);
+    home.leave(&image);
+    // A registry that is killed may find what it has just dropped on its disk again.
+    hub.signal(Signal::TERM);
+    hub.end();
+
+    // Where clients are sent to the node, it tells them itself.
+    let home = home.with("REDIRECT_DISABLE", "false");
+    let hub = home.run();
+    node.forget(&blobs);
+    for blob in &image.blobs {
+        let (status, _) = follow(&sent_to(&hub, blob)).expect("an answer");
+        assert_eq!(status, 404);
+    }
 }
 
 #[test]

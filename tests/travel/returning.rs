@@ -215,6 +215,30 @@ fn a_gateway_that_is_cut_is_read_on_elsewhere() {
 }
 
 #[test]
+fn what_the_network_lost_is_looked_for_by_pulls_and_can_be_pushed_again() {
+    let blob = Blob::noise(1000, 92);
+    let station = emptied(std::slice::from_ref(&blob), Station::new(0)).without_cache();
+    let hub = station.serve();
+    let target = format!("/v2/app/blobs/{}", blob.digest);
+    let lose = || {
+        hub.head(&target).expect(200);
+        station.double.fail("gateway", json!({"status": 404}));
+        hub.get(&target).expect(503);
+        hub.get(&target).expect(503);
+        hub.head(&target).expect(404);
+        station.double.set(json!({}));
+    };
+    lose();
+    assert!(hub.get(&target).expect(200).body == blob.bytes);
+    station.leaves(&blob);
+    lose();
+    push(&hub, "app", &blob).expect(201);
+    station.leaves(&blob);
+    hub.head(&target).expect(200);
+    assert_eq!(station.contents(&blob).len(), 1, "it was found there");
+}
+
+#[test]
 fn a_gateway_that_is_not_well_gets_no_clients() {
     let blob = Blob::noise(1000, 91);
     let station = emptied(std::slice::from_ref(&blob), Station::new(0));
