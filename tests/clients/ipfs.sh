@@ -1,10 +1,8 @@
 # shellcheck shell=bash
 # What the journeys through a Kubo node have in common. Sourced after journey.sh.
 
-[[ -n ${IPFS_API:-} ]] || {
-    note 'skipped: no Kubo node runs; tests/ipfs/node run 5101 8180 make clients starts one'
-    exit 0
-}
+[[ -n ${IPFS_API:-} ]] ||
+    skip 'no Kubo node runs; tests/ipfs/node run 5101 8180 make clients starts one'
 
 # on_ipfs GATEWAY DISABLED: keeps nothing here that the node has; pulls are sent to it, or not.
 on_ipfs() {
