@@ -3,6 +3,7 @@
 
 mod floors;
 mod rust;
+mod tried;
 
 use std::{fs, path::Path};
 
