@@ -48,7 +48,8 @@ test: tools ## Check the format, lint, and run every test a fresh machine can ru
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked
 
-clients: bin/registry ## Walk docker, podman and skopeo through bin/registry (as root, Debian)
+clients: bin/registry ## Walk docker, containerd, podman and others through it (as root, Debian)
+	tests/tools/install $(filter-out install kubo,$(notdir $(wildcard tests/tools/*)))
 	tests/clients/run
 
 deny: tools ## Check licenses, duplicates and sources of the dependencies
