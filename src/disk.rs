@@ -1,32 +1,22 @@
-//! The disk: how bytes get to where a power cut cannot take them.
-//!
-//! Whatever this registry says is done went through a [`Settling`]: written to a temporary file in
-//! the same file system and renamed to its final name, so that a final name never holds a part of
-//! something. What is large was synced before, and its folders after; what is small stands in the
-//! daybook by then, which one sync makes durable and which a start after a power cut makes good.
-//! Only what needs no such promise (an upload on its way) is written otherwise.
-
-mod daybook;
-mod entry;
-mod page;
-mod settling;
+//! The disk: a root directory, and what makes names and bytes in it durable.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::fault::Fault;
-use daybook::Daybook;
-use entry::Change;
-pub use settling::{Settling, is_small};
 
 /// The folder under a root directory for what is ours alone; registry:2 never looks there.
-const OURS: &str = "lighthouse";
+pub const OURS: &str = "lighthouse";
 
 /// A root directory, as registry:2 lays it out, with a place of our own beside.
 #[derive(Clone, Debug)]
@@ -36,12 +26,10 @@ pub struct Root {
     claim: Option<Arc<Claim>>,
 }
 
-/// The right to change a root directory, which nobody else has as long as this lives.
+/// The right to change a root directory, which nobody else has as long as this lives: the lock
+/// goes with the descriptor.
 #[derive(Debug)]
-struct Claim {
-    daybook: Daybook,
-    lock: File,
-}
+struct Claim(#[expect(dead_code, reason = "it is held, not used")] File);
 
 impl Root {
     /// Opens a root directory to look at it; a server may be using it.
@@ -54,46 +42,48 @@ impl Root {
     }
 
     /// Opens a root directory to change it, making it if need be, and keeps other servers away
-    /// from it, for two of them would not know of each other's changes. What an earlier one was
-    /// doing when it ended is made good: what it had promised is there, the rest is not.
-    pub fn claim(path: &Path) -> Result<Root, Fault> {
+    /// from it, for two of them would not know of each other's changes. One that is just leaving
+    /// is waited for, for so long.
+    pub fn claim(path: &Path, time_max: Duration) -> Result<Root, Fault> {
         let mut root = Root {
             path: path.to_owned(),
             claim: None,
         };
-        let temporary = root.temporary();
+        survive_file_limit();
         make_dirs(&root.tree())?;
-        make_dirs(&temporary)?;
-        let lock = root.lock()?;
-        for left_over in list(&temporary)? {
-            discard(&temporary.join(left_over))?;
-        }
-        let mut redo = |change: Change| settling::redo(&root, change);
-        let daybook = Daybook::open(path, &path.join(OURS), &mut redo)?;
-        root.claim = Some(Arc::new(Claim { daybook, lock }));
+        make_dirs(&root.path.join(OURS))?;
+        root.claim = Some(Arc::new(Claim(root.lock(time_max)?)));
         Ok(root)
     }
 
-    fn lock(&self) -> Result<File, Fault> {
+    fn lock(&self, time_max: Duration) -> Result<File, Fault> {
         let path = self.ours("lock");
-        let lock = File::create(&path).map_err(|err| Fault::disk("make", &path, err))?;
-        let locked = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        locked.map_err(|_| {
-            let cause = io::Error::other("another server is using this root directory");
-            Fault::disk("lock", &self.path, cause)
-        })?;
+        let mut lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|err| Fault::disk("make", &path, err))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = holder.trim();
+            log::info!(
+                "{}: waiting for process {holder} to leave it",
+                self.path.display()
+            );
+            let waited = wait_for_lock(&lock, time_max);
+            waited.map_err(|cause| {
+                let cause = format!("another server is using it, process {holder}: {cause}");
+                Fault::disk("lock", &self.path, io::Error::other(cause))
+            })?;
+        }
+        let pid = std::process::id().to_string();
+        let noted = lock
+            .set_len(0)
+            .and_then(|()| lock.write_all(pid.as_bytes()));
+        noted.map_err(|err| Fault::disk("write", &path, err))?;
         Ok(lock)
-    }
-
-    /// Gives a claim back, whoever has a copy of it: nothing can be changed any more, and all that
-    /// was is durable in its place.
-    pub fn close(&self) -> Result<(), Fault> {
-        let Some(claim) = &self.claim else {
-            return Ok(());
-        };
-        claim.daybook.close()?;
-        let unlocked = rustix::fs::flock(&claim.lock, FlockOperation::Unlock);
-        unlocked.map_err(|err| Fault::disk("unlock", &self.path, err.into()))
     }
 
     /// The root directory itself.
@@ -111,22 +101,6 @@ impl Root {
         self.path.join(OURS).join(name)
     }
 
-    fn temporary(&self) -> PathBuf {
-        self.ours("tmp")
-    }
-
-    /// A new file in the same file system, to be moved to its final name or removed; it is gone
-    /// after the next start.
-    pub fn temporary_file(&self) -> Result<(File, PathBuf), Fault> {
-        let path = self.temporary().join(Uuid::new_v4().to_string());
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path);
-        Ok((file.map_err(|err| Fault::disk("make", &path, err))?, path))
-    }
-
     /// Bytes that can still be written here by anybody but the superuser.
     pub fn free(&self) -> Result<u64, Fault> {
         let found = rustix::fs::statvfs(&self.path)
@@ -134,21 +108,9 @@ impl Root {
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
-    /// Visits the folder of every repository, with its name. Names beginning with `_` are not
-    /// repositories but what distribution keeps in them.
-    pub fn walk_repositories(
-        &self,
-        visit: &mut dyn FnMut(&str, &Path) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        walk(&self.tree().join("repositories"), "", visit)
-    }
-
     /// Writes, syncs and removes a file, to know that the disk works.
     pub fn probe(&self) -> Result<(), Fault> {
-        if let Some(claim) = &self.claim {
-            claim.daybook.check()?;
-        }
-        let path = self.temporary().join(format!("probe-{}", Uuid::new_v4()));
+        let path = self.ours(&format!("probe-{}", Uuid::new_v4()));
         let written = File::create_new(&path).and_then(|mut file| {
             file.write_all(b"lighthouse")?;
             file.sync_all()
@@ -158,6 +120,18 @@ impl Root {
             .and(removed)
             .map_err(|err| Fault::disk("probe", &path, err))
     }
+}
+
+/// Has a write beyond the limit on the size of files (`RLIMIT_FSIZE`) fail: where nobody handles
+/// the signal of it, it ends the process (setrlimit(2)).
+fn survive_file_limit() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let signal = Signal::XFSZ.as_raw();
+        if let Err(cause) = signal_hook::flag::register(signal, Arc::default()) {
+            log::warn!("a limit on the size of files would end this server: {cause}");
+        }
+    });
 }
 
 /// Whether an ext file system has a journal: the kernel then tells the number of the thread that
@@ -173,28 +147,17 @@ pub fn has_journal(path: &Path) -> io::Result<Option<bool>> {
     Ok(told.ok().map(|thread| thread.trim().parse::<u32>().is_ok()))
 }
 
-fn walk(
-    folder: &Path,
-    name: &str,
-    visit: &mut dyn FnMut(&str, &Path) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let mut is_repository = false;
-    for entry in list(folder)? {
-        if entry.starts_with('_') {
-            is_repository = true;
-        } else {
-            let below = if name.is_empty() {
-                entry.clone()
-            } else {
-                format!("{name}/{entry}")
-            };
-            walk(&folder.join(entry), &below, visit)?;
-        }
-    }
-    if is_repository {
-        visit(name, folder)
-    } else {
-        Ok(())
+/// Waits until a lock is free, at most so long.
+fn wait_for_lock(lock: &File, time_max: Duration) -> io::Result<()> {
+    let (locked, waiting) = sync_channel(1);
+    let own = lock.try_clone()?;
+    // The system knows no time-out for a lock. Who gives up leaves a thread behind that waits on.
+    thread::Builder::new().name("lock".into()).spawn(move || {
+        let _ = locked.send(rustix::fs::flock(&own, FlockOperation::LockExclusive));
+    })?;
+    match waiting.recv_timeout(time_max) {
+        Ok(locked) => Ok(locked?),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -253,7 +216,7 @@ fn remove(path: &Path) -> Result<bool, Fault> {
 }
 
 /// Makes durable what a file holds, or the names in a folder.
-fn sync(path: &Path) -> Result<(), Fault> {
+pub fn sync(path: &Path) -> Result<(), Fault> {
     match File::open(path).and_then(|file| file.sync_all()) {
         // What was removed since has nothing to keep.
         Err(err) if !is_missing(&err) => Err(Fault::disk("sync", path, err)),

@@ -1,0 +1,1 @@
+select id, digest, size, place from blobs where id > $1 order by id limit $2

@@ -1,0 +1,1 @@
+select bytes from contents where blob = $1

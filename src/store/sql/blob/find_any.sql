@@ -1,0 +1,1 @@
+select id, place, size from blobs where digest = $1

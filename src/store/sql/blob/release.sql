@@ -1,0 +1,1 @@
+delete from repository_blobs where repository = $1 and blob = $2

@@ -1,0 +1,1 @@
+update blobs set touched_at = $1 where id = $2

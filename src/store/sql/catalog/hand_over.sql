@@ -1,0 +1,1 @@
+update catalog set tree = 1 where id = 1

@@ -1,0 +1,1 @@
+select tree from catalog where id = 1

@@ -1,0 +1,1 @@
+select copies_size from catalog where id = 1

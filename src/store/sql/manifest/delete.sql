@@ -1,0 +1,1 @@
+delete from manifests where repository = $1 and blob = $2

@@ -1,0 +1,1 @@
+update networks set enqueued_to = 0

@@ -1,0 +1,1 @@
+select enqueued_to from networks where name = $1

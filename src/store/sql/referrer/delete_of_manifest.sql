@@ -1,0 +1,1 @@
+delete from referrers where repository = $1 and manifest = $2

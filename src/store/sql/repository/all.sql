@@ -1,0 +1,1 @@
+select id, name from repositories where name > $1 order by name limit $2

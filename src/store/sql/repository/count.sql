@@ -1,0 +1,1 @@
+update repositories set manifests = manifests + $1 where id = $2

@@ -1,0 +1,1 @@
+select id from repositories where name = $1

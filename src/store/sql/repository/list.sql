@@ -1,0 +1,1 @@
+select name from repositories where manifests > 0 and name > $1 order by name limit $2

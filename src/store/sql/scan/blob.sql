@@ -1,0 +1,1 @@
+select id, digest, size, place from blobs where digest = $1

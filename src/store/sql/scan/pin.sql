@@ -1,0 +1,1 @@
+select state, cid, remote, cause from pins where network = $1 and blob = $2

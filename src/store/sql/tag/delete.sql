@@ -1,0 +1,1 @@
+delete from tags where repository = $1 and name = $2

@@ -1,0 +1,1 @@
+select manifest from tags where repository = $1 and name = $2

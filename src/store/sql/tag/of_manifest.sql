@@ -1,0 +1,1 @@
+select name from tags where repository = $1 and manifest = $2

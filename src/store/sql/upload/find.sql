@@ -1,0 +1,1 @@
+select started_at from uploads where id = $1 and repository = $2

@@ -1,0 +1,1 @@
+update uploads set written_at = $1 where id = $2
