@@ -1,5 +1,6 @@
 //! A registry as its clients see it.
 
+use super::await_some;
 use super::client::{Answer, Ask, Line};
 use super::image::{Blob, Image};
 
@@ -10,6 +11,13 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Waits until it has read what another program left in its directory.
+    pub fn await_ready(&self) {
+        await_some("the catalog to be whole", || {
+            (self.get("/v2/").status != 503).then_some(())
+        });
+    }
+
     pub fn line(&self) -> Line {
         Line::to(&self.address)
     }

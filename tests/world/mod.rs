@@ -2,6 +2,7 @@
 //! in this process or as the program itself.
 
 pub mod client;
+pub mod distribution;
 pub mod hub;
 pub mod image;
 pub mod program;

@@ -4,8 +4,9 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use lighthouse::config;
 use lighthouse::fault::Fault;
-use lighthouse::{Server, Stop, config};
+use lighthouse::server::{Server, Stop};
 use tempfile::TempDir;
 
 use super::await_some;
