@@ -6,7 +6,7 @@
 //! within the gateway, for Estuary and others redirect what they do not have to somebody else.
 
 use crate::cid::Cid;
-use crate::fault::{Fault, Neighbour, Trouble};
+use crate::fault::{Fault, Neighbour, Trouble, shown};
 use crate::outward::{Incoming, Line, Patience, is_beneath_localhost};
 use std::ops::Range;
 use ureq::Body;
@@ -126,24 +126,45 @@ impl Gateway {
     /// Whether the gateway answers. What it answers does not matter, unless it says that it, or
     /// what stands before it, is down (502, 503, 504) or has enough of us (429).
     ///
-    /// What it gives is why clients can't be sent to it, if they can't: because it gives all
-    /// content by a redirect within itself, as Kubo's does to `{cid}.ipfs.localhost`, or is written
-    /// so, for no client's resolver need know such a name. We can read it all the same.
+    /// What it gives is why clients can't be sent to it, if they can't: because it fails at the
+    /// question (another 5xx), redirects to nowhere, or gives all content by a redirect within
+    /// itself, as Kubo's does to `{cid}.ipfs.localhost`, or is written so, for no client's resolver
+    /// need know such a name. We may be able to read it all the same.
     pub fn check(&self) -> Result<Option<String>, Fault> {
         let url = self.pattern.replace("{cid}", PROBE);
         let asked = self.line.get(&url, Patience::QUESTION).call();
         let response = self.line.heard(&url, asked)?;
         match response.status().as_u16() {
             429 | 502..=504 => self.line.answered(&url, Ok(response)).map(|_| None),
-            300..=399 => {
-                let to = self.within(&url, text(&response, LOCATION));
-                Ok(to.map(|to| not_for_clients(&url, &to)))
-            }
+            300..=399 => Ok(self.why_not_followed(&url, &response)),
+            status @ 500.. => Ok(Some(format!(
+                "{} answers {status} to the question whether it is there",
+                shown(&url)
+            ))),
             _ => {
                 let is_local = url.parse().is_ok_and(|uri| is_beneath_localhost(&uri));
                 Ok(is_local.then(|| not_for_clients(&url, &url)))
             }
         }
+    }
+
+    /// Why clients can't follow a redirect from `url`, if they can't.
+    fn why_not_followed(&self, url: &str, response: &Response<Body>) -> Option<String> {
+        let location = text(response, LOCATION);
+        let status = response.status().as_u16();
+        let to = url.parse().ok().and_then(|from| resolve(&from, location));
+        let can_be_followed = [301, 302, 303, 307, 308].contains(&status)
+            && to.is_some_and(|to| {
+                matches!(to.scheme_str(), Some("http" | "https")) && host(&to).is_some()
+            });
+        if can_be_followed {
+            let to = self.within(url, location);
+            return to.map(|to| not_for_clients(url, &to));
+        }
+        let (url, location) = (shown(url), shown(location));
+        Some(format!(
+            "{url} redirects ({status}) to {location:?}, where no client can follow"
+        ))
     }
 
     /// An answer of the 200s to a request for content, or a part of it, and its URL.
@@ -217,6 +238,7 @@ fn not_for_clients(url: &str, to: &str) -> String {
         }
         false => "write it as the URL that it redirects to, with {cid} in it",
     };
+    let (url, to) = (shown(url), shown(to));
     format!("{url} leads to {to}, where not every client can follow; {cure}")
 }
 
@@ -230,7 +252,7 @@ fn text<B>(response: &Response<B>, name: HeaderName) -> &str {
 }
 
 /// The host in lower case, with the port if it is not the scheme's own; `None` without a host, or
-/// with a user name.
+/// with a user name. This machine has one name.
 fn host(uri: &Uri) -> Option<String> {
     let authority = uri
         .authority()
@@ -239,12 +261,20 @@ fn host(uri: &Uri) -> Option<String> {
         (_, None) | (Some("http"), Some(80)) | (Some("https"), Some(443)) => String::new(),
         (_, Some(port)) => format!(":{port}"),
     };
-    Some(authority.host().to_ascii_lowercase() + &port)
+    let name = authority.host().to_ascii_lowercase();
+    let name = match name.as_str() {
+        "127.0.0.1" | "[::1]" => "localhost",
+        name => name,
+    };
+    Some(format!("{name}{port}"))
 }
 
-/// What a `Location` means: a URL, or a path on the same host.
+/// What a `Location` means: a URL, one of the same scheme, or a path on the same host.
 fn resolve(from: &Uri, location: &str) -> Option<Uri> {
-    if !location.starts_with('/') || location.starts_with("//") {
+    if location.starts_with("//") {
+        return format!("{}:{location}", from.scheme_str()?).parse().ok();
+    }
+    if !location.starts_with('/') {
         return location.parse().ok();
     }
     let mut parts = from.clone().into_parts();
@@ -291,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn this_machine_is_one_host() {
+        let names = [
+            "127.0.0.1:8080",
+            "localhost:8080",
+            "LOCALHOST:8080",
+            "[::1]:8080",
+        ];
+        for (from, to) in names.iter().flat_map(|one| names.map(|two| (*one, two))) {
+            let gateway = Gateway::new(&format!("http://{from}"), &[]);
+            let within = |to: &str| gateway.within(&format!("http://{from}/ipfs/x"), to);
+            assert!(within(&format!("http://{to}/x")).is_some(), "{from} {to}");
+            let port = to.replace("8080", "8081");
+            assert_eq!(within(&format!("http://{port}/x")), None, "{from} {port}");
+        }
+    }
+
+    #[test]
     fn a_redirect_stays_within_the_gateway() {
         let also = ["https://shuttle-4.test/content/add".to_string()];
         let path = "https://gw.test/ipfs/CID";
@@ -316,6 +363,7 @@ mod tests {
             (path, "https://evilgw.test/x", None),
             (path, "https://x.ipfs.gw.test.evil.test/", None),
             (path, "https://gw.test@evil.test/x", None),
+            (path, "//gw.test/x", Some("https://gw.test/x")),
             (path, "//evil.test/x", None),
             (path, "https://dweb.link/ipfs/CID/", None),
             (path, "", None),

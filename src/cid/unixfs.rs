@@ -29,6 +29,30 @@ impl Import {
 
     /// What we ask Kubo for: Estuary's choice, so that content has one CID wherever it travels.
     pub const KUBO: Import = Import::ESTUARY;
+
+    /// Parameters by the name under which they are noted beside a CID that was computed with them.
+    const NAMED: [(&'static str, Import); 1] = [("estuary-174", Import::ESTUARY)];
+
+    /// The parameters of that name; None if it is not known here.
+    pub fn named(name: &str) -> Option<Import> {
+        let mut named = Import::NAMED.into_iter();
+        named
+            .find(|(known, _)| *known == name)
+            .map(|(_, import)| import)
+    }
+
+    /// The name of these parameters, if they have one.
+    pub fn name(&self) -> Option<&'static str> {
+        let mut named = Import::NAMED.into_iter();
+        named.find(|(_, known)| known == self).map(|(name, _)| name)
+    }
+
+    /// The CID of content with this SHA-256 and length, where that is all one has to know: it is
+    /// one raw block.
+    pub fn raw_cid(&self, sha256: &[u8; 32], size: u64) -> Option<Cid> {
+        let is_one_block = self.raw_leaves && size <= self.chunk_size as u64;
+        is_one_block.then(|| Cid::raw(*sha256))
+    }
 }
 
 /// A file as a network knows it.

@@ -164,10 +164,16 @@ pub fn gateway(
     if exchange.path.starts_with("/get/") {
         return exchange.redirect(307, &format!("/gw/ipfs/{cid}"));
     }
-    let Ok(cid) = cid.parse::<Cid>() else {
-        return exchange.text(500, "error: invalid cid");
-    };
     let state = double.state();
+    let elsewhere = format!("{}/ipfs/{cid}/", state.settings.elsewhere);
+    let Ok(cid) = cid.parse::<Cid>() else {
+        drop(state);
+        // One that is its content is a CID as others, and in no row.
+        return match cid {
+            "bafkqaaa" if server == 0 => exchange.redirect(307, &elsewhere),
+            _ => exchange.text(500, "error: invalid cid"),
+        };
+    };
     let is_here = |row: &&Row| match server {
         0 => row.is_active(&state.settings),
         shuttle => row.server == shuttle,
@@ -178,7 +184,6 @@ pub fn gateway(
         .filter(is_here)
         .find(|row| row.cid == cid.to_string());
     let at = row.map(|row| row.server);
-    let elsewhere = format!("{}/ipfs/{cid}/", state.settings.elsewhere);
     drop(state);
     match at {
         Some(at) if at == server => serve(double, exchange, &cid, fault),

@@ -5,8 +5,9 @@ use lighthouse::fault::{Fault, Trouble};
 use lighthouse::gateway::{Gateway, Gateways};
 use lighthouse::outward::fault_within;
 use serde_json::json;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::thread;
 
 #[test]
 fn contents_of_all_sizes_get_our_cid_and_come_back() {
@@ -165,14 +166,76 @@ fn gateways_are_asked_in_turn_and_checked() {
         clients, None,
         "it sends those who ask for nothing of its own elsewhere"
     );
-    for (status, alive) in [
-        (500, true),
-        (404, true),
-        (429, false),
-        (502, false),
-        (504, false),
-    ] {
+    for (status, alive) in [(404, true), (429, false), (502, false), (504, false)] {
         first.double.fail("gateway", json!({"status": status}));
         assert_eq!(gateway(&first).check().is_ok(), alive, "{status}");
     }
+}
+
+/// What clients are not to be told of a gateway that answers the probe with that head; its own
+/// address is OWN there, and is written in the configuration as `host`.
+fn checked(host: &str, head: &str) -> Option<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let head = head.replace("OWN", &format!("127.0.0.1:{port}"));
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("asked");
+        let _ = stream.read(&mut [0; 4096]).expect("a question");
+        let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).expect("answered");
+    });
+    let gateway = Gateway::new(&format!("http://{host}:{port}"), &[]);
+    let found = gateway.check().expect("it is up");
+    answering.join().expect("it answered");
+    found
+}
+
+#[test]
+fn clients_are_sent_to_no_gateway_that_they_can_not_follow() {
+    let long = format!("302 Found\r\nLocation: file:///{}", "x".repeat(60_000));
+    let secret = "302 Found\r\nLocation: http://bob:secret@gw.test/ipfs/x?token=secret";
+    for (head, cause) in [
+        ("302 Found\r\nLocation: file:///etc/passwd", "file:///etc"),
+        ("302 Found\r\nLocation: ftp://gw.test/x", "ftp://gw.test/x"),
+        ("302 Found\r\nLocation: http://gw.test/\u{e9}", "302"),
+        ("302 Found\r\nLocation: x y", "302"),
+        ("302 Found", "302"),
+        ("304 Not Modified", "304"),
+        ("300 Multiple Choices\r\nLocation: https://gw.test/x", "300"),
+        ("500 Internal Server Error", "500"),
+        ("501 Not Implemented", "501"),
+        ("302 Found\r\nLocation: http://OWN/x", "leads to"),
+        ("302 Found\r\nLocation: //OWN/x", "leads to"),
+        (secret, "gw.test"),
+        (&long, "file:///"),
+    ] {
+        for host in ["127.0.0.1", "localhost"] {
+            let told = checked(host, head).unwrap_or_else(|| panic!("{host} {head:.100}"));
+            assert!(told.contains(cause), "{host} {head:.100}: {told}");
+            assert!(told.len() < 2000, "{head:.100}: {} bytes", told.len());
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+    for head in [
+        "302 Found\r\nLocation: https://dweb.link/ipfs/bafkqaaa",
+        "307 Temporary Redirect\r\nLocation: http://gw.test:81/",
+        "200 OK",
+        "404 Not Found",
+    ] {
+        assert_eq!(checked("127.0.0.1", head), None, "{head}");
+    }
+}
+
+/// A line of the log stays one that can be read, whatever a gateway says.
+#[test]
+fn what_a_gateway_says_is_clipped() {
+    let world = World::new(0);
+    let long = "x".repeat(60_000);
+    let to = format!("/gw/ipfs/{long}");
+    world.double.fail("gateway", json!({"redirect": to}));
+    let gateway = Gateway::new(&format!("{}/gw", world.double.main), &[]);
+    let blob = Blob::new(10);
+    let fault = gateway.read(&blob.cid, 10, 0..10).map(|_| ());
+    let fault = fault.expect_err("it leads on and on").to_string();
+    assert!(fault.len() < 2000, "{} bytes", fault.len());
 }

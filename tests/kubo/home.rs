@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use lighthouse::catalog::voyage::{State, Voyage};
 use lighthouse::disk::Root;
+use lighthouse::store::pin::{self, Pin, State};
+use lighthouse::store::{Store, View, blob};
 use tempfile::TempDir;
 
 use crate::cid_of;
@@ -122,6 +124,9 @@ pub fn cid(blob: &Blob) -> String {
     cid_of(&blob.bytes).to_string()
 }
 
+/// How long a server that was killed may take to let go of its root directory.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// A registry's root directory, and what it is told.
 pub struct Home {
     dir: TempDir,
@@ -168,14 +173,24 @@ impl Home {
 
     /// Notes that the network has a blob and has not pinned it yet; nobody may serve meanwhile.
     pub fn set_back(&self, blob: &Blob) {
-        let root = Root::claim(self.dir.path()).expect("nobody else has it");
-        let voyage = Voyage::read(&self.path(blob)).expect("readable");
-        let voyage = Voyage {
-            state: State::Stored,
-            ..voyage.expect("it travelled")
-        };
-        voyage.write(&root, &self.path(blob)).expect("written");
-        root.close().expect("closed");
+        let mut pin = self.pin(blob).expect("it travelled");
+        pin.state = State::Stored;
+        pin.due_at = Some(0);
+        let root = Root::claim(self.dir.path(), WAIT_MAX).expect("nobody else has it");
+        let (store, digest) = (Store::open(&root, None).expect("a store"), blob.digest);
+        let changed = store.write(move |tx| {
+            let row = blob::number(tx, &digest)?.unwrap_or_default();
+            pin::put(tx, row, &pin)
+        });
+        assert!(changed.expect("written"));
+    }
+
+    /// What the registry knows of a blob on the node; None if it knows nothing of it.
+    fn pin(&self, blob: &Blob) -> Option<Pin> {
+        let root = Root::open(self.dir.path()).expect("a root directory");
+        let view = View::open(&root, None).expect("a catalog");
+        let pins = view.read(|tx| pin::of_digest(tx, &blob.digest));
+        pins.expect("readable").pop()
     }
 
     /// Waits until the registry has noted that every part of an image has come so far.
@@ -183,8 +198,7 @@ impl Home {
     pub fn reaches(&self, image: &Image, state: State) {
         for blob in image.blobs.iter().chain([&image.manifest]) {
             await_some(&format!("{state:?}"), || {
-                let voyage = Voyage::read(&self.path(blob)).expect("readable");
-                voyage.filter(|voyage| voyage.state == state)
+                self.pin(blob).filter(|pin| pin.state == state)
             });
         }
     }
@@ -200,7 +214,7 @@ impl Home {
 
 /// An image of a small blob and one of several blocks.
 pub fn image(seed: u64) -> Image {
-    Image::made_of(&[Blob::noise(1000, seed), Blob::noise(7 << 19, seed)])
+    Image::made_of(&[Blob::noise(100_000, seed), Blob::noise(7 << 19, seed)])
 }
 
 /// Every blob of an image is given by the registry itself, whole.

@@ -1,6 +1,6 @@
 //! What becomes of images where a node stops, or loses what it was given.
 
-use lighthouse::catalog::voyage::State;
+use lighthouse::store::pin::State;
 use rustix::process::Signal;
 
 use crate::home::{Home, Node, cid, gives, image};
@@ -91,17 +91,24 @@ fn pins_that_are_removed_behind_our_back_are_missed_and_made_again() {
     gives(&hub, &image);
     home.leave(&image);
 
-    // What is gone everywhere is a failure, and no pull is told that there never was such a blob.
+    // What is gone everywhere is a failure to the one who finds out, and whoever asks in order to
+    // push has to. When the node has said that it keeps it no more, it is not here for anybody.
     node.forget(&blobs);
     for blob in &image.blobs {
         let target = format!("/v2/app/blobs/{}", blob.digest);
         hub.head(&target).expect(200);
-        for _ in 0..2 {
-            let answer = hub.get(&target).refuses(503, "UNKNOWN");
-            assert!(answer.to_string().contains("does not have this content"));
-        }
-        // Whoever asks in order to push has to.
+        let answer = hub.get(&target).refuses(503, "UNKNOWN");
+        assert!(answer.to_string().contains("does not have this content"));
         hub.head(&target).expect(404);
+        let digest = blob.digest;
+        hub.logged(&format!(
+            "{digest} is not pinned any more and is nowhere else"
+        ));
+        await_some("it to be given up", || {
+            let answer = hub.get(&target);
+            assert!([404, 503].contains(&answer.status), "{answer}");
+            (answer.status == 404).then_some(())
+        });
     }
     hub.push("app", "v1", &image);
     home.leave(&image);

@@ -1,6 +1,6 @@
 //! `acknowledge: pinned`: a push is answered when the network has pinned what came.
 
-use lighthouse::catalog::voyage::State;
+use lighthouse::store::pin::State;
 use serde_json::json;
 
 use crate::station::{Station, image, parts, push};
@@ -19,11 +19,11 @@ fn a_push_is_answered_when_it_is_pinned() {
     let (image, hub) = (image(20), station.serve());
     for blob in &image.blobs {
         push(&hub, "app", blob).expect(201);
-        assert_eq!(station.voyage(blob).expect("one").state, State::Pinned);
+        assert_eq!(station.pin(blob).expect("one").state, State::Pinned);
     }
     hub.put_manifest("app", "v1", &image).expect(201);
-    let voyage = station.voyage(&image.manifest);
-    assert_eq!(voyage.expect("one").state, State::Pinned);
+    let pin = station.pin(&image.manifest);
+    assert_eq!(pin.expect("one").state, State::Pinned);
     // What is pinned already needs nobody.
     let asked = station.asked("/");
     hub.put_manifest("app", "v2", &image).expect(201);
@@ -57,7 +57,7 @@ fn a_network_that_cannot_pin_is_named_as_the_cause() {
     }
     hub.put_manifest("app", "v1", &image).expect(201);
     for part in parts(&image) {
-        assert_eq!(station.voyage(&part).expect("one").state, State::Pinned);
+        assert_eq!(station.pin(&part).expect("one").state, State::Pinned);
     }
     station.has_once(&parts(&image));
 }

@@ -2,11 +2,11 @@
 
 use std::net::TcpListener;
 
-use lighthouse::catalog::voyage::State;
+use lighthouse::store::pin::State;
 use serde_json::{Value, json};
 
-use crate::station::{Station, image, parts, push};
-use crate::world::{Blob, Hub, await_some};
+use crate::station::{Station, files, image, parts, push};
+use crate::world::{Blob, Hub, Image, await_some};
 
 #[test]
 fn only_what_is_pinned_leaves() {
@@ -19,13 +19,15 @@ fn only_what_is_pinned_leaves() {
         assert!(station.is_here(&part));
     }
     station.double.set(json!({}));
-    for blob in &image.blobs {
+    for blob in files(&image) {
         station.leaves(blob);
-        assert_eq!(station.voyage(blob).expect("one").state, State::Pinned);
+        assert_eq!(station.pin(blob).expect("one").state, State::Pinned);
     }
-    // Manifests stay.
-    station.reaches(&image.manifest, State::Pinned);
-    assert!(station.is_here(&image.manifest));
+    // Manifests stay, and what is small.
+    for part in [&image.manifest, &image.blobs[0]] {
+        station.reaches(part, State::Pinned);
+        assert!(station.is_here(part));
+    }
     drop(hub);
     let hub = station.serve();
     assert_eq!(
@@ -37,7 +39,8 @@ fn only_what_is_pinned_leaves() {
 #[test]
 fn a_manifest_stays_even_if_it_was_pushed_as_a_blob() {
     let mut station = Station::new(0);
-    let (image, hub) = (image(101), station.serve());
+    let image = large_manifest(&image(101));
+    let hub = station.serve();
     push(&hub, "app", &image.manifest).expect(201);
     hub.push("app", "v1", &image);
     for part in parts(&image) {
@@ -46,39 +49,49 @@ fn a_manifest_stays_even_if_it_was_pushed_as_a_blob() {
     drop(hub);
     station = station.without_cache();
     let hub = station.serve();
-    for blob in &image.blobs {
+    for blob in files(&image) {
         station.leaves(blob);
     }
-    hub.push_blob("app", &Blob::noise(10, 101));
-    station.leaves(&Blob::noise(10, 101));
+    hub.push_blob("app", &Blob::noise(100_000, 101));
+    station.leaves(&Blob::noise(100_000, 101));
     assert!(station.is_here(&image.manifest));
+}
+
+/// With a manifest that is a file.
+fn large_manifest(image: &Image) -> Image {
+    let mut document: Value = serde_json::from_slice(&image.manifest.bytes).expect("JSON");
+    document["annotations"] = json!({"notes": "n".repeat(100_000)});
+    Image {
+        blobs: image.blobs.clone(),
+        ..Image::document(&image.media_type, &document)
+    }
 }
 
 #[test]
 fn the_least_recently_used_leaves_first() {
-    let station = Station::new(0).with("STORAGE_ESTUARY_CACHE_SIZE", "2500");
+    let station = Station::new(0).with("STORAGE_ESTUARY_CACHE_SIZE", "250KB");
     let hub = station.serve();
-    let blobs: Vec<_> = (0..3).map(|n| Blob::noise(1000, 110 + n)).collect();
+    let blobs: Vec<_> = (0..3).map(|n| Blob::noise(100_000, 110 + n)).collect();
     for blob in &blobs[..2] {
         push(&hub, "app", blob).expect(201);
         station.reaches(blob, State::Pinned);
     }
-    // Time passes in seconds here: the second is used once more after the first one is.
-    await_some("the first one to leave", || {
-        hub.blob("app", &blobs[1]).expect(200);
-        let more = Blob::noise(1000, 112);
-        push(&hub, "app", &more).expect(201);
-        (!station.is_here(&blobs[0])).then_some(())
-    });
-    assert!(station.is_here(&blobs[1]) && station.is_here(&blobs[2]));
+    drop(hub);
+    // A use counts once a minute, and the last one was an hour ago.
+    station.age_copies(3_600_000);
+    let hub = station.serve();
+    hub.blob("app", &blobs[0]).expect(200);
+    push(&hub, "app", &blobs[2]).expect(201);
+    station.leaves(&blobs[1]);
+    assert!(station.is_here(&blobs[0]) && station.is_here(&blobs[2]));
 }
 
 #[test]
 fn what_the_network_lost_stays_and_travels_again() {
     let mut station = Station::new(0);
-    let (blob, hub) = (Blob::noise(1000, 120), station.serve());
+    let (blob, hub) = (Blob::noise(100_000, 120), station.serve());
     push(&hub, "app", &blob).expect(201);
-    let id = station.reaches(&blob, State::Pinned).content.expect("one");
+    let id = station.reaches(&blob, State::Pinned).remote.expect("one");
     drop(hub);
     let pin = format!("{}/pinning/pins/{id}", station.double.main);
     let unpinned = ureq::delete(&pin)
@@ -90,14 +103,14 @@ fn what_the_network_lost_stays_and_travels_again() {
     hub.logged("is not pinned any more and travels again");
     station.leaves(&blob);
     assert_eq!(station.contents(&blob).len(), 1);
-    assert_ne!(station.voyage(&blob).expect("one").content, Some(id));
+    assert_ne!(station.pin(&blob).expect("one").remote, Some(id));
 }
 
 #[test]
 fn nothing_leaves_while_the_network_does_not_answer() {
     let mut station = Station::new(0);
     let hub = station.serve();
-    let blobs: Vec<_> = (0..30).map(|n| Blob::noise(1000, 130 + n)).collect();
+    let blobs: Vec<_> = (0..30).map(|n| Blob::noise(100_000, 130 + n)).collect();
     for blob in &blobs {
         push(&hub, "app", blob).expect(201);
     }
@@ -112,7 +125,7 @@ fn nothing_leaves_while_the_network_does_not_answer() {
     for blob in &blobs {
         assert_eq!(hub.blob("app", blob).expect(200).body, blob.bytes);
     }
-    // A storm is no reason to ask, and to complain, for each of them.
+    // An outage is no reason to ask, and to complain, for each of them.
     let complaints = hub
         .log()
         .iter()

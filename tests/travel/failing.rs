@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use lighthouse::catalog::voyage::State;
 use lighthouse::cid::Cid;
+use lighthouse::store::pin::State;
 use serde_json::{Value, json};
 
 use crate::station::{Station, push};
@@ -19,15 +19,12 @@ fn fails(fault: Value, state: State, told: &str) {
     let blob = Blob::noise(if is_cut { 8 << 20 } else { 1000 }, 30);
     station.double.fail("add", fault.clone());
     push(&hub, "app", &blob).expect(201);
-    let voyage = await_some(told, || {
-        let voyage = station.voyage(&blob)?;
-        let has_failed = voyage
-            .cause
-            .as_ref()
-            .is_some_and(|cause| cause.contains(told));
-        (has_failed && voyage.state == state).then_some(voyage)
+    let pin = await_some(told, || {
+        let pin = station.pin(&blob)?;
+        let has_failed = pin.cause.as_ref().is_some_and(|cause| cause.contains(told));
+        (has_failed && pin.state == state).then_some(pin)
     });
-    assert!(!voyage.cause.expect("one").contains("ESTuserARY"));
+    assert!(!pin.cause.expect("one").contains("ESTuserARY"));
     station.double.set(json!({}));
     station.reaches(&blob, State::Pinned);
     station.has_once(&[blob]);
@@ -35,17 +32,17 @@ fn fails(fault: Value, state: State, told: &str) {
 
 #[test]
 fn whatever_fails_is_told_and_ends_well_and_only_once() {
-    use State::{Failed, Local, Uploading};
+    use State::{Failed, Queued, Uploading};
     let cases = [
         (json!({"status": 401}), Failed, "(401)"),
         (json!({"status": 403}), Failed, "(403)"),
         (json!({"status": 413}), Failed, "too large"),
-        (json!({"status": 429}), Local, "(429)"),
-        (json!({"status": 500}), Local, "(500)"),
-        (json!({"status": 504}), Local, "(504)"),
+        (json!({"status": 429}), Queued, "(429)"),
+        (json!({"status": 500}), Queued, "(500)"),
+        (json!({"status": 504}), Queued, "(504)"),
         (json!({"status_late": 504}), Uploading, "(504)"),
-        (json!({"cut_after": 1 << 20}), Local, "no answer"),
-        (json!("drop"), Local, "no answer"),
+        (json!({"cut_after": 1 << 20}), Queued, "no answer"),
+        (json!("drop"), Queued, "no answer"),
         (
             json!({"redirect": "http://127.0.0.1:1/content/add"}),
             Failed,
@@ -92,11 +89,11 @@ fn what_cannot_be_pinned_is_sent_again_with_pauses() {
     await_some("a second upload", || {
         (station.asked("/content/add") == 2).then_some(())
     });
-    let voyage = await_some("its failure", || {
-        let voyage = station.voyage(&blob)?;
-        (voyage.state == State::Failed).then_some(voyage)
+    let pin = await_some("its failure", || {
+        let pin = station.pin(&blob)?;
+        (pin.state == State::Failed).then_some(pin)
     });
-    assert!(voyage.cause.expect("one").contains("could not be pinned"));
+    assert!(pin.cause.expect("one").contains("could not be pinned"));
     // Each failure was told, and there was none without a pause.
     let told = hub
         .log()
@@ -116,7 +113,7 @@ fn a_key_for_uploads_only_is_enough() {
     let slowly = json!({"queued_ms": 500, "pinning_ms": 500});
     station.double.set(slowly);
     let hub = station.run();
-    let blob = Blob::noise(1000, 33);
+    let blob = Blob::noise(100_000, 33);
     push(&hub, "app", &blob).expect(201);
     // It may not ask how far it is, but everybody may see what is pinned.
     station.reaches(&blob, State::Stored);
@@ -133,7 +130,7 @@ fn one_blob_that_always_fails_holds_no_other_up() {
     // As a proxy in front does with all that is large.
     station.double.fail("add", json!({"cut_after": 1 << 20}));
     push(&hub, "app", &bad).expect(201);
-    await_some("its failure", || station.voyage(&bad)?.cause);
+    await_some("its failure", || station.pin(&bad)?.cause);
     push(&hub, "app", &good).expect(201);
     station.reaches(&good, State::Pinned);
     assert_eq!(station.contents(&bad).len(), 0);

@@ -1,9 +1,8 @@
 //! `kill -9` of the registry and of Estuary, at every stage of a push: nothing that was
 //! acknowledged is lost, and nothing is sent twice.
 
-use lighthouse::catalog::voyage::{State, Voyage};
-use lighthouse::disk::Root;
 use lighthouse::estuary::{Estuary, Upload};
+use lighthouse::store::pin::State;
 use serde_json::json;
 
 use crate::station::{Station, cid, image, parts, push};
@@ -20,7 +19,7 @@ fn the_registry_dies_while_it_sends() {
     await_some("an upload", || {
         (station.asked("/content/add") == 1).then_some(())
     });
-    assert_eq!(station.voyage(&blob).expect("one").state, State::Uploading);
+    assert_eq!(station.pin(&blob).expect("one").state, State::Uploading);
     hub.kill();
     station.double.set(json!({}));
     let hub = station.serve();
@@ -39,14 +38,10 @@ fn the_registry_dies_before_it_has_noted_the_answer() {
     hub.kill();
     station.double.restart();
     // What was on the disk at that moment, and what Estuary had.
-    let root = Root::claim(station.root()).expect("nobody else has it");
-    let voyage = Voyage {
-        state: State::Uploading,
-        cause: None,
-        ..station.voyage(&blob).unwrap()
-    };
-    voyage.write(&root, &station.path(&blob)).expect("written");
-    drop(root);
+    station.change(&blob, |pin| {
+        pin.state = State::Uploading;
+        pin.cause = None;
+    });
     let estuary = Estuary::new(&station.double.main, &[], "ESTuserARY").expect("a token");
     let open = || Ok(Box::new(std::io::Cursor::new(blob.bytes.clone())) as Box<_>);
     let (name, size) = (blob.digest.hex(), blob.bytes.len() as u64);
@@ -144,9 +139,7 @@ fn estuary_dies_while_it_receives_and_while_it_pins() {
     push(&hub, "app", &second).expect(201);
     station.reaches(&second, State::Stored);
     station.double.kill();
-    await_some("a question nobody answers", || {
-        station.voyage(&second)?.cause
-    });
+    await_some("a question nobody answers", || station.pin(&second)?.cause);
     station.double.restart();
     station.reaches(&first, State::Pinned);
     station.reaches(&second, State::Pinned);

@@ -1,9 +1,11 @@
 //! Images on their way to the network.
 
-use lighthouse::catalog::voyage::State;
+use std::fs;
+
+use lighthouse::store::pin::State;
 use serde_json::json;
 
-use crate::station::{Station, cid, image, parts, push};
+use crate::station::{Station, cid, files, image, parts, push};
 use crate::world::{Blob, Image, await_some};
 
 #[test]
@@ -16,10 +18,10 @@ fn an_image_travels_and_is_announced_when_all_of_it_is_pinned() {
     assert_eq!(pushed.header("X-Lighthouse-Cid"), cid(&image.manifest));
     hub.put_manifest("app", "latest", &image).expect(201);
     for part in parts(&image) {
-        let voyage = station.reaches(&part, State::Stored);
-        assert_eq!(voyage.cid.as_deref(), Some(&cid(&part)[..]));
+        let pin = station.reaches(&part, State::Stored);
+        assert_eq!(pin.cid.as_deref(), Some(&cid(&part)[..]));
         let content = &station.contents(&part)[0];
-        assert_eq!(content["id"].as_u64(), voyage.content);
+        assert_eq!(Some(content["id"].to_string()), pin.remote);
         assert_eq!(content["cid"], cid(&part)[..]);
         // On the shuttle that Estuary names first.
         assert_eq!(content["location"], "SHUTTLE1HANDLE");
@@ -100,21 +102,56 @@ fn a_tree_of_distribution_travels_as_it_is() {
     }
     drop(hub);
     // What is ours is taken away; what is left is what registry:2 writes.
+    station.becomes_tree();
     for part in parts(&image) {
-        std::fs::remove_file(station.path(&part).with_file_name("cid")).expect("ours");
+        fs::remove_file(station.path(&part).with_file_name("cid")).expect("ours");
     }
     let station = station.without_cache();
     let hub = station.serve();
+    await_some("it to be read", || {
+        (hub.manifest("app", "v1").status == 200).then_some(())
+    });
     for part in parts(&image) {
-        let voyage = station.reaches(&part, State::Pinned);
-        assert_eq!(voyage.cid.as_deref(), Some(&cid(&part)[..]));
-        assert_eq!(voyage.is_manifest, part.digest == image.manifest.digest);
+        let pin = station.reaches(&part, State::Pinned);
+        assert_eq!(pin.cid.as_deref(), Some(&cid(&part)[..]));
     }
     for blob in &image.blobs {
         station.leaves(blob);
     }
     assert!(station.is_here(&image.manifest));
-    hub.manifest("app", "v1").expect(200);
+}
+
+#[test]
+fn what_an_earlier_version_noted_beside_its_blobs_is_not_sent_again() {
+    let station = Station::new(0).without_cache();
+    let (image, hub) = (image(10), station.serve());
+    hub.push("app", "v1", &image);
+    for part in parts(&image) {
+        station.reaches(&part, State::Pinned);
+    }
+    for blob in files(&image) {
+        station.leaves(blob);
+    }
+    drop(hub);
+    station.becomes_tree();
+    let station = station.with("STORAGE_REDIRECT_DISABLE", "true");
+    let sent = station.asked("/content/add");
+    let hub = station.run();
+    hub.logged("0 blobs and manifests are still to travel");
+    await_some("it to be read", || {
+        (hub.manifest("app", "v1").status == 200).then_some(())
+    });
+    for part in parts(&image) {
+        let pin = station.reaches(&part, State::Pinned);
+        assert_eq!(pin.cid.as_deref(), Some(&cid(&part)[..]));
+        let content = &station.contents(&part)[0];
+        assert_eq!(Some(content["id"].to_string()), pin.remote);
+    }
+    for blob in &image.blobs {
+        assert!(hub.blob("app", blob).expect(200).body == blob.bytes);
+    }
+    assert_eq!(station.asked("/content/add"), sent);
+    station.has_once(&parts(&image));
 }
 
 #[test]
@@ -136,10 +173,10 @@ fn a_network_that_is_down_holds_nobody_up_and_gets_all_in_the_end() {
     hub.push("app", "v2", &during);
     hub.manifest("app", "v2").expect(200);
     await_some("a try that fails", || {
-        let mut voyages = parts(&during)
+        let mut pins = parts(&during)
             .into_iter()
-            .filter_map(|part| station.voyage(&part));
-        voyages.find(|voyage| voyage.cause.is_some())
+            .filter_map(|part| station.pin(&part));
+        pins.find(|pin| pin.cause.is_some())
     });
     station.double.restart();
     for part in parts(&during) {

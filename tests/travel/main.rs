@@ -11,7 +11,6 @@ mod world;
 
 mod acknowledging;
 mod cache;
-mod deciding;
 mod failing;
 mod killing;
 mod leaving;

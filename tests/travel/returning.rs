@@ -1,7 +1,7 @@
 //! Images on their way back: what left this disk is read from the network, in three ways.
 
-use lighthouse::catalog::voyage::State;
 use lighthouse::estuary::{Estuary, Upload};
+use lighthouse::store::pin::State;
 use serde_json::{Value, json};
 
 use crate::station::{Station, cid, follow, push, range};
@@ -9,7 +9,7 @@ use crate::world::{Ask, Blob, Hub, await_some};
 
 /// One block, and a blob that goes out while it comes in.
 fn small_and_large(seed: u64) -> [Blob; 2] {
-    [Blob::noise(1000, seed), Blob::noise(5 << 19, seed)]
+    [Blob::noise(100_000, seed), Blob::noise(5 << 19, seed)]
 }
 
 /// A station whose blobs left the disk, and whose registry fetches them itself.
@@ -126,9 +126,9 @@ fn a_part_is_given_of_what_is_verified_as_a_whole() {
         range(&hub, "app", blob, &format!("bytes={}-", last + 1)).expect(416);
     }
     // Outside of what is not here.
-    let absent = Blob::noise(1000, 63);
+    let absent = Blob::noise(100_000, 63);
     let station = emptied(std::slice::from_ref(&absent), Station::new(0));
-    range(&station.serve(), "app", &absent, "bytes=1000-").expect(416);
+    range(&station.serve(), "app", &absent, "bytes=100000-").expect(416);
     assert_eq!(station.asked(&format!("/gw/ipfs/{}", cid(&absent))), 0);
 }
 
@@ -154,7 +154,7 @@ fn misleads(fault: &Value, seed: u64) {
         let part = range(&hub, "app", blob, "bytes=1-2");
         assert!(part.status >= 500, "{fault}: {part}");
         assert!(!station.is_here(blob), "{fault}");
-        assert_eq!(station.voyage(blob).expect("one").state, State::Pinned);
+        assert_eq!(station.pin(blob).expect("one").state, State::Pinned);
     }
     drop(hub);
 
@@ -216,11 +216,11 @@ fn a_gateway_that_is_cut_is_read_on_elsewhere() {
 
 #[test]
 fn what_the_network_lost_is_looked_for_by_pulls_and_can_be_pushed_again() {
-    let blob = Blob::noise(1000, 92);
+    let blob = Blob::noise(100_000, 92);
     let station = emptied(std::slice::from_ref(&blob), Station::new(0)).without_cache();
     let hub = station.serve();
     let target = format!("/v2/app/blobs/{}", blob.digest);
-    let lose = || {
+    let lose = |hub: &Hub| {
         hub.head(&target).expect(200);
         station.double.fail("gateway", json!({"status": 404}));
         hub.get(&target).expect(503);
@@ -228,10 +228,17 @@ fn what_the_network_lost_is_looked_for_by_pulls_and_can_be_pushed_again() {
         hub.head(&target).expect(404);
         station.double.set(json!({}));
     };
-    lose();
+    lose(&hub);
     assert!(hub.get(&target).expect(200).body == blob.bytes);
     station.leaves(&blob);
-    lose();
+    lose(&hub);
+    // Nor is it mounted, nor here after a restart.
+    let from = format!("mount={}&from=app", blob.digest);
+    hub.ask(Ask::post(format!("/v2/other/blobs/uploads/?{from}")))
+        .expect(202);
+    drop(hub);
+    let hub = station.serve();
+    hub.head(&target).expect(404);
     push(&hub, "app", &blob).expect(201);
     station.leaves(&blob);
     hub.head(&target).expect(200);
@@ -240,7 +247,7 @@ fn what_the_network_lost_is_looked_for_by_pulls_and_can_be_pushed_again() {
 
 #[test]
 fn a_gateway_that_is_not_well_gets_no_clients() {
-    let blob = Blob::noise(1000, 91);
+    let blob = Blob::noise(100_000, 91);
     let station = emptied(std::slice::from_ref(&blob), Station::new(0));
     let station = station
         .without_cache()

@@ -1,15 +1,25 @@
 //! Where journeys begin: a registry's disk, and the Estuary that it travels to.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use lighthouse::catalog::voyage::{State, Voyage};
 use lighthouse::cid::{Import, Unixfs};
+use lighthouse::disk::Root;
+use lighthouse::store::blob::{self, Place};
+use lighthouse::store::pin::{self, Pin, State};
+use lighthouse::store::{ROW_SIZE_MAX, Store, View, scan};
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::double::Double;
-use crate::world::program::command;
+use crate::world::program::{command, run};
 use crate::world::{Answer, Ask, Blob, Hub, Image, Line, Program, Served, await_some};
+
+/// How long a server that was killed may take to let go of its root directory.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A double, a root directory, and what the registry between them is told.
 pub struct Station {
@@ -64,12 +74,26 @@ impl Station {
 
     /// The registry as a program.
     pub fn run(&self) -> Program {
-        let mut command = command(&["serve"]);
+        Program::start(self.command("serve"))
+    }
+
+    /// A command of the program, on this root directory.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = command(&[name]);
         command.env("REGISTRY_HTTP_ADDR", "127.0.0.1:0");
         for (name, value) in &self.settings {
             command.env(format!("REGISTRY_{name}"), value);
         }
-        Program::start(command)
+        command
+    }
+
+    /// Has the root directory be that of an earlier version, or, but for the `cid` files beside
+    /// blobs, of registry:2: a tree of links and files. Nobody may serve meanwhile.
+    #[track_caller]
+    pub fn becomes_tree(&self) {
+        let (code, _, err) = run(&mut self.command("tree"));
+        assert!(matches!(code, Some(0 | 3)), "{code:?}: {err}");
+        fs::remove_dir_all(self.root.join("lighthouse")).expect("ours");
     }
 
     /// The registry's root directory.
@@ -85,19 +109,51 @@ impl Station {
         folder.join(&hex[..2]).join(&hex).join("data")
     }
 
+    /// Whether a blob's bytes are on the registry's disk: in the catalog, or in a file.
     pub fn is_here(&self, blob: &Blob) -> bool {
-        self.path(blob).exists()
+        let found = self.view().read(|tx| scan::find(tx, &blob.digest));
+        let is_row = found.expect("readable").map(|found| found.place) == Some(Place::Row);
+        is_row || self.path(blob).exists()
     }
 
-    pub fn voyage(&self, blob: &Blob) -> Option<Voyage> {
-        Voyage::read(&self.path(blob)).expect("readable")
+    /// What the registry knows of a blob on the network; None if it knows nothing of it.
+    pub fn pin(&self, blob: &Blob) -> Option<Pin> {
+        let pins = self.view().read(|tx| pin::of_digest(tx, &blob.digest));
+        pins.expect("readable").pop()
+    }
+
+    fn view(&self) -> View {
+        let root = Root::open(&self.root).expect("a root directory");
+        View::open(&root, None).expect("a catalog")
+    }
+
+    /// Changes what the registry knows of a blob on the network; nobody may serve meanwhile.
+    pub fn change(&self, blob: &Blob, change: impl FnOnce(&mut Pin)) {
+        let mut pin = self.pin(blob).expect("it was enqueued");
+        change(&mut pin);
+        let root = Root::claim(&self.root, WAIT_MAX).expect("nobody else has it");
+        let (store, digest) = (Store::open(&root, None).expect("a store"), blob.digest);
+        let changed = store.write(move |tx| {
+            let row = blob::number(tx, &digest)?.unwrap_or_default();
+            pin::put(tx, row, &pin)
+        });
+        assert!(changed.expect("written"));
+    }
+
+    /// Has every copy on the registry's disk be used last so many milliseconds before it was;
+    /// nobody may serve meanwhile.
+    pub fn age_copies(&self, millis: i64) {
+        let path = self.root.join("lighthouse/catalog.sqlite");
+        let catalog = Connection::open(path).expect("a catalog");
+        let aged = catalog.execute("update copies set used_at = used_at - ?1", [millis]);
+        assert!(aged.expect("written") > 0);
     }
 
     /// Waits until the registry has noted that a blob has come so far.
     #[track_caller]
-    pub fn reaches(&self, blob: &Blob, state: State) -> Voyage {
+    pub fn reaches(&self, blob: &Blob, state: State) -> Pin {
         await_some(&format!("{state:?}"), || {
-            self.voyage(blob).filter(|voyage| voyage.state == state)
+            self.pin(blob).filter(|pin| pin.state == state)
         })
     }
 
@@ -146,11 +202,18 @@ pub fn cid(blob: &Blob) -> String {
     unixfs.finish().cid.to_string()
 }
 
-/// An image of blobs of several sizes: one block, just more than one, and several.
+/// An image of blobs of several sizes: one in the catalog, and files of one block, of just more
+/// than one, and of several.
 pub fn image(seed: u64) -> Image {
     let sizes = [100, 1 << 20, (1 << 20) + 1, 3 << 20];
     let blobs: Vec<Blob> = sizes.iter().map(|size| Blob::noise(*size, seed)).collect();
     Image::made_of(&blobs)
+}
+
+/// The blobs of an image that can leave the disk: what is small stays in the catalog.
+pub fn files(image: &Image) -> impl Iterator<Item = &Blob> {
+    let blobs = image.blobs.iter();
+    blobs.filter(|blob| blob.bytes.len() as u64 > ROW_SIZE_MAX)
 }
 
 /// An image's manifest and blobs.

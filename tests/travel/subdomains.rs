@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use lighthouse::catalog::voyage::State;
+use lighthouse::store::pin::State;
 
 use crate::station::{Station, cid, push};
 use crate::world::{Blob, await_some};
@@ -71,7 +71,7 @@ fn answer(
 
 /// Blobs that are only on the network, and a station that reads them at that gateway.
 fn station(seed: u64) -> (Station, [Blob; 2], u16) {
-    let blobs = [Blob::noise(1000, seed), Blob::noise(5 << 19, seed)];
+    let blobs = [Blob::noise(100_000, seed), Blob::noise(5 << 19, seed)];
     let contents = blobs.iter().map(|blob| (cid(blob), blob.bytes.clone()));
     let port = gateway(contents.collect());
     (Station::new(0).without_cache(), blobs, port)
