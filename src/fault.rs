@@ -23,7 +23,7 @@ pub enum Fault {
         /// What the system answered.
         cause: io::Error,
     },
-    /// No space, or no quota, is left for a write.
+    /// No space is left for a write, or a quota or a limit on the size of files ends it.
     DiskFull {
         /// What was tried, such as `write` or `sync`.
         op: &'static str,
@@ -32,11 +32,18 @@ pub enum Fault {
         /// What the system answered.
         cause: io::Error,
     },
+    /// Nothing can be changed until this program is started anew.
+    Stopped {
+        /// What is not changed any more.
+        path: PathBuf,
+        /// What failed on it.
+        cause: String,
+    },
     /// A neighbour on the content network failed us.
     Neighbour {
         /// Which one.
         who: Neighbour,
-        /// The address that was asked, without user name, password, query and fragment.
+        /// The address that was asked, as [`shown`].
         url: String,
         /// How it failed.
         trouble: Trouble,
@@ -59,7 +66,7 @@ pub enum Neighbour {
 }
 
 /// How a neighbour failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Trouble {
     /// No answer: the name is unknown, the connection refused or broken, or nothing came in time.
     Unreachable(String),
@@ -105,6 +112,10 @@ pub enum Trouble {
     Protocol(String),
 }
 
+/// The longest part of an address, and of a neighbour's words, that is passed on, in characters: a
+/// gateway may redirect to one of 60,000.
+const WORDS_LEN_MAX: usize = 300;
+
 /// How long to wait before the same thing is worth trying again, when nobody named a time.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -113,9 +124,9 @@ impl Fault {
     pub fn disk(op: &'static str, path: impl AsRef<Path>, cause: io::Error) -> Fault {
         let path = path.as_ref().to_path_buf();
         match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Fault::DiskFull { op, path, cause }
-            }
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Fault::DiskFull { op, path, cause },
             _ => Fault::Disk { op, path, cause },
         }
     }
@@ -130,9 +141,9 @@ impl Fault {
         Fault::Panicked(what.into())
     }
 
-    /// A failure of a neighbour at `url`, which is cleared of secrets.
+    /// A failure of a neighbour at `url`, which is cleared of secrets, and clipped.
     pub fn neighbour(who: Neighbour, url: &str, trouble: Trouble) -> Fault {
-        let url = without_secrets(url);
+        let url = shown(url);
         Fault::Neighbour { who, url, trouble }
     }
 
@@ -141,6 +152,7 @@ impl Fault {
     pub fn status(&self) -> u16 {
         match self {
             Fault::DiskFull { .. } => 507,
+            Fault::Stopped { .. } => 503,
             Fault::Neighbour { .. } if self.retry_after().is_some() => 503,
             Fault::Neighbour { .. } => 502,
             Fault::Disk { .. } | Fault::Client(_) | Fault::Panicked(_) => 500,
@@ -158,7 +170,7 @@ impl Fault {
         match self {
             Fault::DiskFull { .. } => Some(RETRY),
             Fault::Client(_) => Some(Duration::ZERO),
-            Fault::Disk { .. } | Fault::Panicked(_) => None,
+            Fault::Disk { .. } | Fault::Stopped { .. } | Fault::Panicked(_) => None,
             Fault::Neighbour { trouble, .. } => trouble.retry_after(),
         }
     }
@@ -168,6 +180,7 @@ impl Fault {
         match self {
             Fault::Disk { .. } => "the registry's disk failed",
             Fault::DiskFull { .. } => "the registry's disk is full",
+            Fault::Stopped { .. } => "the registry's disk failed: it must be started anew",
             Fault::Client(_) => "the connection broke in the middle of the body",
             Fault::Panicked(_) => "the registry met a bug of its own",
             Fault::Neighbour { trouble, .. } => match trouble {
@@ -185,6 +198,37 @@ impl Fault {
                 Trouble::Lied { .. } => "the content network gave other content than asked for",
                 Trouble::Protocol(_) => "the content network answered what cannot be understood",
             },
+        }
+    }
+}
+
+/// A fault that several wait for is told to each. The error of the system is then its kind and its
+/// words.
+impl Clone for Fault {
+    fn clone(&self) -> Fault {
+        let copy = |cause: &io::Error| io::Error::new(cause.kind(), cause.to_string());
+        match self {
+            Fault::Disk { op, path, cause } => Fault::Disk {
+                op,
+                path: path.clone(),
+                cause: copy(cause),
+            },
+            Fault::DiskFull { op, path, cause } => Fault::DiskFull {
+                op,
+                path: path.clone(),
+                cause: copy(cause),
+            },
+            Fault::Neighbour { who, url, trouble } => Fault::Neighbour {
+                who: *who,
+                url: url.clone(),
+                trouble: trouble.clone(),
+            },
+            Fault::Stopped { path, cause } => Fault::Stopped {
+                path: path.clone(),
+                cause: cause.clone(),
+            },
+            Fault::Client(cause) => Fault::Client(copy(cause)),
+            Fault::Panicked(what) => Fault::Panicked(what.clone()),
         }
     }
 }
@@ -214,6 +258,13 @@ impl fmt::Display for Fault {
             Fault::DiskFull { op, path, cause } => {
                 write!(f, "{op} {}: the disk is full: {cause}", path.display())
             }
+            Fault::Stopped { path, cause } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "write {path}: nothing is changed until a restart: {cause}"
+                )
+            }
             Fault::Neighbour { who, url, trouble } => write!(f, "{who} {url}: {trouble}"),
             Fault::Client(cause) => write!(f, "client: {cause}"),
             Fault::Panicked(what) => write!(f, "a job panicked: {what}"),
@@ -226,7 +277,7 @@ impl std::error::Error for Fault {
         match self {
             Fault::Disk { cause, .. } | Fault::DiskFull { cause, .. } => Some(cause),
             Fault::Client(cause) => Some(cause),
-            Fault::Neighbour { .. } | Fault::Panicked(_) => None,
+            Fault::Stopped { .. } | Fault::Neighbour { .. } | Fault::Panicked(_) => None,
         }
     }
 }
@@ -244,7 +295,7 @@ impl fmt::Display for Neighbour {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Trouble::Unreachable(why) => write!(f, "no answer: {why}"),
+            Trouble::Unreachable(why) => write!(f, "no answer: {why:.WORDS_LEN_MAX$}"),
             Trouble::Unauthorized(why) => write!(f, "the token is refused (401): {why}"),
             Trouble::Forbidden(why) => write!(f, "the token is not enough for this (403): {why}"),
             Trouble::TooLarge(why) => write!(f, "too large for it: {why}"),
@@ -259,14 +310,25 @@ impl fmt::Display for Trouble {
                 write!(f, "broke off after {received} of {expected} bytes")
             }
             Trouble::Lied { expected, received } => {
-                write!(f, "gave {received} where {expected} was expected")
+                write!(
+                    f,
+                    "gave {received:.WORDS_LEN_MAX$} where {expected:.WORDS_LEN_MAX$} was expected"
+                )
             }
-            Trouble::Protocol(what) => write!(f, "unexpected answer: {what}"),
+            Trouble::Protocol(what) => write!(f, "unexpected answer: {what:.WORDS_LEN_MAX$}"),
         }
     }
 }
 
-/// The URL without user name, password, query and fragment.
+/// An address as it may be shown: without user name, password, query and fragment, and clipped.
+pub fn shown(url: &str) -> String {
+    let url = without_secrets(url);
+    match url.char_indices().nth(WORDS_LEN_MAX) {
+        Some((end, _)) => format!("{}…", &url[..end]),
+        None => url,
+    }
+}
+
 fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = url.split_once("://") else {

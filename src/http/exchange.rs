@@ -9,6 +9,7 @@ use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::SendFlags;
 use socket2::Socket;
 
+use super::Body;
 use super::connection::{Common, Head, linger};
 use crate::oci::Response;
 
@@ -93,8 +94,8 @@ impl<'c> Exchange<'c> {
     }
 
     /// The body, to be read.
-    pub fn body(&mut self) -> Body<'_, 'c> {
-        Body(self)
+    pub fn body(&mut self) -> Incoming<'_, 'c> {
+        Incoming(self)
     }
 
     /// Whether the answer was sent, or begun.
@@ -133,20 +134,34 @@ impl<'c> Exchange<'c> {
         self.watch(sent)
     }
 
-    /// Begins an answer whose body of `length` bytes is pushed piece by piece. If less is pushed
-    /// in the end, the connection is cut, and the client sees that its body is not whole.
-    pub fn start(&mut self, response: &Response, length: u64) -> io::Result<()> {
+    /// Sends an answer whose body is what `body` gives. If that is less than `length` bytes, or
+    /// fails, the connection is cut, and the client sees that its body is not whole.
+    pub fn stream(
+        &mut self,
+        response: &Response,
+        body: &mut dyn Read,
+        length: u64,
+    ) -> io::Result<()> {
         let head = self.begin(response, length);
-        self.promised = length;
         let sent = (&mut &*self.socket).write_all(&head);
-        self.watch(sent)
-    }
-
-    /// Sends the next piece of a body that was started.
-    pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sent = (&mut &*self.socket).write_all(bytes);
-        self.written += bytes.len() as u64;
-        self.watch(sent)
+        self.watch(sent)?;
+        if !self.has_body(response) {
+            return Ok(());
+        }
+        self.promised = length;
+        let mut buffer = vec![0; COPY_SIZE as usize];
+        while self.written < length {
+            let size = (length - self.written).min(COPY_SIZE) as usize;
+            let read = body.read(&mut buffer[..size]);
+            let read = self.watch(read)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let sent = (&mut &*self.socket).write_all(&buffer[..read]);
+            self.watch(sent)?;
+            self.written += read as u64;
+        }
+        Ok(())
     }
 
     fn send_file(&mut self, head: &[u8], file: &File, at: u64, length: u64) -> io::Result<()> {
@@ -210,7 +225,7 @@ impl<'c> Exchange<'c> {
 
     /// An answer that did not get through ends the connection: the next one would be read as
     /// its rest.
-    fn watch(&mut self, sent: io::Result<()>) -> io::Result<()> {
+    fn watch<T>(&mut self, sent: io::Result<T>) -> io::Result<T> {
         self.broken |= sent.is_err();
         sent
     }
@@ -266,16 +281,19 @@ impl<'c> Exchange<'c> {
 }
 
 /// The body of a request, as it arrives.
-pub struct Body<'e, 'c>(&'e mut Exchange<'c>);
+pub struct Incoming<'e, 'c>(&'e mut Exchange<'c>);
 
-impl Body<'_, '_> {
-    /// Whether more has arrived, so that to read on is not to wait for the client.
-    pub fn has_arrived(&self) -> bool {
+impl Body for Incoming<'_, '_> {
+    fn length(&self) -> Option<u64> {
+        self.0.length()
+    }
+
+    fn has_arrived(&self) -> bool {
         ioctl_fionread(self.0.socket).is_ok_and(|size| size > 0)
     }
 }
 
-impl Read for Body<'_, '_> {
+impl Read for Incoming<'_, '_> {
     /// Reads on. A body that ends before its declared length, or in the middle of a chunk, is an
     /// error and not an end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

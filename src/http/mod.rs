@@ -16,6 +16,18 @@ mod socket;
 pub mod tally;
 
 pub use connection::{Common, Connection};
-pub use exchange::{Body, Exchange};
+pub use exchange::Exchange;
 pub use listener::Listener;
 pub use tally::Tally;
+
+use std::io::Read;
+
+/// The body of a request, as it arrives. A body that ends before its declared length, or in the
+/// middle of a chunk, is an error and not an end.
+pub trait Body: Read {
+    /// Bytes of the whole body, if the client declared them; 0 if there is none.
+    fn length(&self) -> Option<u64>;
+
+    /// Whether more has arrived, so that to read on is not to wait for the client.
+    fn has_arrived(&self) -> bool;
+}

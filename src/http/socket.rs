@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, getsockname, sendmsg};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use socket2::{SockAddr, Socket};
 
@@ -55,9 +55,21 @@ impl Finder {
         found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its socket is not there"))
     }
 
+    /// The socket of that number, if it is the one. Nothing but a socket is copied: when a copy of
+    /// a file is closed, this process gives up all its locks on that file (fcntl_locking(2)), and
+    /// other processes would take the catalog's memory for nobody's.
     fn try_number(&self, number: RawFd) -> Option<Socket> {
+        getsockname::<SockaddrStorage>(number).ok()?;
         let socket = Socket::from(self.duplicate(number).ok()?);
-        let is_ours = socket.local_addr().is_ok_and(|local| self.is_here(&local));
+        let local = match socket.local_addr() {
+            Ok(local) => local,
+            Err(_) => {
+                // A file got the number in between: its copy stays open for good.
+                std::mem::forget(socket);
+                return None;
+            }
+        };
+        let is_ours = self.is_here(&local);
         // One that was reset has no peer any more.
         let is_new = is_ours && !socket.is_listener().ok()? && !socket.keepalive().ok()?;
         (is_new && socket.set_keepalive(true).is_ok()).then_some(socket)
@@ -93,5 +105,47 @@ impl Finder {
             _ => None,
         });
         received.ok_or_else(|| io::Error::other("the kernel passed no descriptor"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::fs::{FlockOperation, fcntl_lock};
+
+    use super::*;
+
+    /// Whether this process has a lock on a file that others see (proc_locks(5)).
+    fn is_locked(file: &File) -> bool {
+        let inode = file.metadata().expect("it is open").ino();
+        let own = format!(" {} ", std::process::id());
+        let locks = std::fs::read_to_string("/proc/locks").expect("they are told");
+        let is_it = |lock: &str| lock.contains(&own) && lock.contains(&format!(":{inode} "));
+        locks.lines().any(is_it)
+    }
+
+    #[test]
+    fn a_search_takes_no_lock_away() {
+        let path = std::env::temp_dir().join(format!("lighthouse-{}", uuid::Uuid::new_v4()));
+        let file = File::create(&path).expect("a file");
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).expect("a lock");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let finder = Finder::new(&Socket::from(listener.try_clone().expect("a copy")));
+        let finder = finder.expect("a finder");
+        let _client = TcpStream::connect(address).expect("a connection");
+        let (_accepted, _) = listener.accept().expect("a connection");
+        assert!(is_locked(&file));
+        // The file is where the search begins.
+        let found = finder.find(file.as_raw_fd());
+        assert!(found.is_ok_and(|socket| socket.keepalive().is_ok_and(|is_on| is_on)));
+        assert!(
+            is_locked(&file),
+            "whoever closes a copy of a file gives its locks up"
+        );
+        std::fs::remove_file(path).expect("there");
     }
 }

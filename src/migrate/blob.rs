@@ -4,8 +4,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::oci::digest::Hasher;
-use crate::oci::manifest::Descriptor;
-use crate::oci::{Digest, Repository};
+use crate::oci::{Descriptor, Digest, Repository};
 
 use super::Failure;
 use super::remote::{Remote, Upload};

@@ -6,8 +6,7 @@ mod course;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::oci::manifest::Descriptor;
-use crate::oci::{Digest, Reference, Repository, Tag};
+use crate::oci::{Descriptor, Digest, Reference, Repository, Tag};
 
 use super::Failure;
 use super::graph::{Graph, Key, Piece};

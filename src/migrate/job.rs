@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
-use crate::oci::manifest::{DOCKER_LIST, Descriptor, OCI_INDEX};
-use crate::oci::{Algorithm, Digest, Manifest, Reference, Repository, Tag};
+use crate::oci::manifest::{DOCKER_LIST, OCI_INDEX};
+use crate::oci::{Algorithm, Descriptor, Digest, Manifest, Reference, Repository, Tag};
 
 use super::Failure;
 use super::blob::{Arrival, Way};

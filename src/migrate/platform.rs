@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::oci::manifest::{Descriptor, Manifest};
+use crate::oci::{Descriptor, Manifest};
 
 use super::Failure;
 
@@ -47,10 +47,7 @@ impl Wanted {
         let Some(platform) = &descriptor.platform else {
             return false;
         };
-        let variant = platform
-            .rest
-            .get("variant")
-            .and_then(|variant| variant.as_str());
+        let variant = platform.variant.as_deref();
         // An image that names no variant of arm64 is for v8, the only one there is.
         let variant = variant.or((platform.architecture == "arm64").then_some("v8"));
         platform.os == self.os

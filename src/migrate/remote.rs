@@ -7,8 +7,8 @@ use serde::Deserialize;
 use ureq::http::Method;
 use ureq::http::header::{HeaderMap, LOCATION};
 
-use crate::oci::manifest::{self, Descriptor, Manifest};
-use crate::oci::{Digest, Reference, Repository, Tag};
+use crate::oci::manifest::{self, Manifest};
+use crate::oci::{Descriptor, Digest, Reference, Repository, Tag};
 
 use super::Failure;
 use super::image::Host;

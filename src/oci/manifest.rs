@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
+use super::descriptor::Descriptor;
 use super::digest::{Digest, clip};
+use super::json::{self, objects};
 use super::refusal::Refusal;
 
 /// The media type of an OCI image manifest.
@@ -17,61 +19,23 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// The media type of Docker's manifest list.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// The media types of manifests whose form the registry knows.
+pub(super) const KNOWN: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+
+/// The media type of Docker's first manifests, which only old registries still keep.
+const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// The same with its signatures.
+const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+
 /// The largest manifest, in bytes. The spec asks for no less than 4 MiB.
 pub const SIZE_MAX: u64 = 4 << 20;
 /// The most descriptors in one manifest.
 const DESCRIPTORS_MAX: usize = 10_000;
+/// The most strings in one manifest: each takes far more memory than its bytes. Ten for each
+/// descriptor are left.
+const STRINGS_MAX: usize = 20 * DESCRIPTORS_MAX;
 /// The longest name of a media type beneath `application/` (RFC 6838, section 4.2).
 const SUBTYPE_LEN_MAX: usize = 127;
-
-/// A piece of content: its type, digest and size (image-spec, descriptor.md).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// What the content is.
-    #[serde(default)]
-    pub media_type: String,
-    /// What the content hashes to.
-    #[serde(with = "as_text")]
-    pub digest: Digest,
-    /// Its length in bytes.
-    pub size: u64,
-    /// Where else it can be fetched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub urls: Option<Vec<String>>,
-    /// Remarks of whoever made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub annotations: Option<BTreeMap<String, String>>,
-    /// The kind of artifact that a manifest describes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// What a manifest of an index runs on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
-}
-
-impl Descriptor {
-    /// Whether a registry may be without the bytes: layers that must not be distributed.
-    pub fn is_nondistributable(&self) -> bool {
-        self.media_type
-            .starts_with("application/vnd.oci.image.layer.nondistributable.")
-            || self
-                .media_type
-                .starts_with("application/vnd.docker.image.rootfs.foreign.")
-    }
-}
-
-/// What an image runs on (image-spec, image-index.md, `platform`).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Platform {
-    /// The operating system, in Go's word for it.
-    pub os: String,
-    /// The processor, in Go's word for it.
-    pub architecture: String,
-    /// Whatever else the platform says, kept as it is.
-    #[serde(flatten)]
-    pub rest: BTreeMap<String, serde_json::Value>,
-}
 
 /// What the registry knows of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +56,7 @@ pub struct Manifest {
 
 /// A manifest document of any kind, as it is written.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
@@ -105,9 +69,13 @@ struct Document {
     #[serde(default, deserialize_with = "present")]
     manifests: List,
     subject: Option<Descriptor>,
+    #[serde(default, deserialize_with = "json::map")]
     annotations: Option<BTreeMap<String, String>>,
     fs_layers: Option<serde::de::IgnoredAny>,
+    signatures: Option<serde::de::IgnoredAny>,
 }
+
+objects!(Document);
 
 /// A list of a document. Where its key is there with null, as Go prints a list that nobody made,
 /// it is `Some(None)`: an empty one, of which nobody could say that it makes the document an
@@ -123,20 +91,23 @@ impl Manifest {
     /// JSON, be either an image or an index, and not say of itself that it is something else.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, Refusal> {
         let invalid = |cause: String| Refusal::ManifestInvalid(cause);
+        if bytes.iter().filter(|byte| **byte == b'"').count() > 2 * STRINGS_MAX {
+            return Err(invalid(format!("it has more than {STRINGS_MAX} strings")));
+        }
         let document: Document = serde_json::from_slice(bytes)
             .map_err(|err| invalid(format!("the manifest can't be read: {err}")))?;
         let said = content_type.map(essence).filter(|said| !said.is_empty());
-        let own = document.media_type.as_ref().filter(|own| !own.is_empty());
+        let own = document.own_type();
         let media_type = match (said, own) {
-            (Some(said), Some(own)) if said != *own => {
+            (Some(said), Some(own)) if said != own => {
                 return Err(invalid(format!(
                     "Content-Type is {:?}, but the manifest says it is {:?}",
                     clip(&said),
-                    clip(own)
+                    clip(&own)
                 )));
             }
             (Some(said), _) => said,
-            (None, Some(own)) => own.clone(),
+            (None, Some(own)) => own,
             (None, None) => return Err(invalid("say what it is in Content-Type".into())),
         };
         if !is_media_type(&media_type) {
@@ -178,9 +149,20 @@ impl Manifest {
         let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
             return OCI_MANIFEST.into();
         };
-        let is_index = document.is_index();
-        let own = document.media_type.filter(|own| is_media_type(own));
-        own.unwrap_or_else(|| if is_index { OCI_INDEX } else { OCI_MANIFEST }.into())
+        let looks_like = match &document {
+            Document {
+                fs_layers: Some(_),
+                signatures: Some(_),
+                ..
+            } => DOCKER_SCHEMA1_SIGNED,
+            Document {
+                fs_layers: Some(_), ..
+            } => DOCKER_SCHEMA1,
+            _ if document.is_index() => OCI_INDEX,
+            _ => OCI_MANIFEST,
+        };
+        let own = document.own_type().filter(|own| is_media_type(own));
+        own.unwrap_or_else(|| looks_like.into())
     }
 
     /// The descriptor under which this manifest, of that digest and size, is listed among the
@@ -199,6 +181,12 @@ impl Manifest {
 }
 
 impl Document {
+    /// What it says that it is, in lower case: types are the same in any (RFC 6838, section 4.2).
+    fn own_type(&self) -> Option<String> {
+        let own = self.media_type.as_ref().filter(|own| !own.is_empty());
+        own.map(|own| own.to_ascii_lowercase())
+    }
+
     /// Whether it has what only images have.
     fn is_image(&self) -> bool {
         let has_list = |list: &List| list.as_ref().is_some_and(Option::is_some);
@@ -217,7 +205,7 @@ impl Document {
     /// Refuses a document that two clients could take for two different things.
     fn check(&self, media_type: &str) -> Result<(), Refusal> {
         let (is_image, is_index) = (self.is_image(), self.is_index());
-        let known = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].contains(&media_type);
+        let known = KNOWN.contains(&media_type);
         let count = [&self.layers, &self.blobs, &self.manifests]
             .into_iter()
             .flatten()
@@ -263,26 +251,6 @@ pub fn is_media_type(text: &str) -> bool {
 fn essence(content_type: &str) -> String {
     let end = content_type.find(';').unwrap_or(content_type.len());
     content_type[..end].trim().to_ascii_lowercase()
-}
-
-mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use super::Digest;
-
-    pub fn serialize<S: Serializer>(digest: &Digest, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(digest)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(from)?;
-        text.parse().map_err(|_| {
-            D::Error::custom(format!(
-                "{:?} is not a sha256 or sha512 digest",
-                super::clip(&text)
-            ))
-        })
-    }
 }
 
 #[cfg(test)]
@@ -390,6 +358,80 @@ mod tests {
         }
     }
 
+    /// serde's own structs can be read from arrays as well.
+    #[test]
+    fn only_objects_are_documents_descriptors_and_platforms() {
+        let described = r#"["c","DIGEST",0,null,null,null,null]"#;
+        let object = r#"{"mediaType":"m","digest":"DIGEST","size":0,"platform":PLATFORM}"#;
+        let image = |config: &str, layer: &str| {
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#)
+        };
+        let index = |platform: &str| {
+            let child = object.replace("PLATFORM", platform);
+            format!(r#"{{"schemaVersion":2,"manifests":[{child}]}}"#)
+        };
+        let fine = object.replace("PLATFORM", "null");
+        let subject = format!(r#"{{"subject":{described}}}"#);
+        let all = format!(r#"[2,null,null,{fine},[{fine}],null,null,null,null,null,null]"#);
+        for (document, content_type) in [
+            (&*all, OCI_MANIFEST),
+            (
+                &all.replace("[2,null", "[2,\"application/x\""),
+                "application/x",
+            ),
+            (&image(described, &fine), OCI_MANIFEST),
+            (&image(&fine, described), OCI_MANIFEST),
+            (&subject, "application/x"),
+            (&index(r#"["linux","amd64",null]"#), OCI_INDEX),
+        ] {
+            let refused = parse(document, Some(content_type));
+            assert!(
+                matches!(refused, Err(Refusal::ManifestInvalid(_))),
+                "{document}"
+            );
+        }
+        assert!(parse(&image(&fine, &fine), Some(OCI_MANIFEST)).is_ok());
+        assert!(parse(&index("{}"), Some(OCI_INDEX)).is_ok());
+    }
+
+    #[test]
+    fn null_is_the_empty_text() {
+        for fields in [
+            r#""mediaType":null"#,
+            r#""artifactType":null"#,
+            r#""annotations":{"a":null}"#,
+            r#""urls":[null]"#,
+            r#""platform":{}"#,
+            r#""platform":{"os":null,"architecture":null,"variant":null}"#,
+        ] {
+            let document = format!(
+                r#"{{"schemaVersion":2,"annotations":{{"a":null}},
+                "manifests":[{{"digest":"DIGEST","size":0,{fields}}}]}}"#
+            );
+            let index = parse(&document, Some(OCI_INDEX)).expect(fields);
+            let empty = Some([("a".to_string(), String::new())].into());
+            assert_eq!(index.annotations, empty, "{fields}");
+            assert_eq!(index.manifests[0].media_type, "", "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_type_within_is_the_same_in_any_case() {
+        let shouted = OCI_INDEX.replace("oci", "OCI");
+        let own = |rest: &str| format!(r#"{{"mediaType":"{shouted}"{rest}}}"#);
+        let index = own(r#","schemaVersion":2,"manifests":[]"#);
+        for said in [None, Some(OCI_INDEX), Some(&*shouted)] {
+            let taken = parse(&index, said).expect("an index");
+            assert_eq!(taken.media_type, OCI_INDEX, "{said:?}");
+            assert!(parse(&own(""), said).is_err(), "{said:?}: it is none");
+        }
+        assert_eq!(Manifest::media_type_of(index.as_bytes()), OCI_INDEX);
+        let layer = "application/vnd.OCI.image.layer.nondistributable.v1.tar";
+        let layers = IMAGE.replace("\"l\"", &format!("\"{layer}\""));
+        let image = parse(&layers, Some(OCI_MANIFEST)).expect("an image");
+        assert!(image.blobs[1].is_nondistributable());
+    }
+
     #[test]
     fn a_type_of_a_manifest_is_short_and_plain() {
         let longest = format!("application/{}", "x".repeat(127));
@@ -431,5 +473,9 @@ mod tests {
             OCI_MANIFEST
         );
         assert_eq!(Manifest::media_type_of(b"{\"manifests\":[]}"), OCI_INDEX);
+        let old = br#"{"schemaVersion":1,"fsLayers":[],"signatures":[]}"#;
+        assert_eq!(Manifest::media_type_of(old), DOCKER_SCHEMA1_SIGNED);
+        let old = br#"{"schemaVersion":1,"fsLayers":[]}"#;
+        assert_eq!(Manifest::media_type_of(old), DOCKER_SCHEMA1);
     }
 }

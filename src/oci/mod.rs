@@ -5,7 +5,9 @@
 //! describes an image, [`request`] is what clients ask, [`response`] what they are told, and
 //! [`refusal`] each way in which the answer can be no.
 
+pub mod descriptor;
 pub mod digest;
+mod json;
 pub mod manifest;
 pub mod name;
 pub mod range;
@@ -13,8 +15,9 @@ pub mod refusal;
 pub mod request;
 pub mod response;
 
+pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest};
-pub use manifest::{Descriptor, Manifest};
+pub use manifest::Manifest;
 pub use name::{Reference, Repository, Tag};
 pub use range::ByteRange;
 pub use refusal::Refusal;

@@ -65,6 +65,8 @@ pub enum Refusal {
     HeadTooLarge,
     /// All places are taken; the field says after how many seconds to try again.
     TooManyRequests(u32),
+    /// The registry answers nobody now, for that reason; after so many seconds it may.
+    Unavailable(&'static str, u32),
 }
 
 impl Refusal {
@@ -114,6 +116,7 @@ impl Refusal {
             RangeNotSatisfiable(_) => (416, "SIZE_INVALID", "the range is outside the blob"),
             ChunkOutOfOrder { .. } => (416, "BLOB_UPLOAD_INVALID", "the chunk is out of order"),
             HeadTooLarge => (431, "UNSUPPORTED", "the head of the request is too large"),
+            Unavailable(..) => (503, "UNAVAILABLE", "the registry is not available now"),
             TooManyRequests(_) => (503, "TOOMANYREQUESTS", "too many requests at a time"),
         }
     }
@@ -145,6 +148,7 @@ impl Refusal {
             ChunkOutOfOrder { offset, .. } => format!("the next chunk begins at {offset}"),
             HeadTooLarge => "send fewer or shorter headers".into(),
             TooManyRequests(seconds) => format!("try again in {seconds} s"),
+            Unavailable(cause, seconds) => format!("{cause}: try again in {seconds} s"),
         }
     }
 

@@ -17,7 +17,7 @@ pub enum Request {
     /// The tags of a repository.
     ListTags(Repository, Page),
     /// The manifests whose subject is that digest, of one kind or of all.
-    ListReferrers(Repository, Digest, Option<String>),
+    ListReferrers(Repository, Digest, Option<String>, Page),
     /// A manifest.
     GetManifest(Repository, Reference, Wanted),
     /// Keep a manifest, under its digest and under all these tags.
@@ -174,7 +174,8 @@ impl Endpoint {
             (Endpoint::Referrers(name, digest), "GET" | "HEAD") => {
                 // No media type has a space: it was a plus that nobody encoded.
                 let kind = query.first("artifactType");
-                Request::ListReferrers(name, digest, kind.map(|kind| kind.replace(' ', "+")))
+                let kind = kind.map(|kind| kind.replace(' ', "+"));
+                Request::ListReferrers(name, digest, kind, query.page()?)
             }
             (Endpoint::Manifest(name, reference), "GET" | "HEAD") => {
                 Request::GetManifest(name, reference, wanted())
@@ -403,7 +404,7 @@ mod tests {
             (
                 "GET",
                 format!("/v2/a/b/referrers/{digest}?artifactType=x"),
-                Request::ListReferrers(name.clone(), digest, Some("x".into())),
+                Request::ListReferrers(name.clone(), digest, Some("x".into()), Page::default()),
             ),
         ] {
             assert_eq!(parse(method, &target), Ok(expected), "{method} {target}");

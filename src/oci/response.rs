@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::descriptor::Descriptor;
 use super::digest::Digest;
-use super::manifest::{Descriptor, OCI_INDEX};
+use super::manifest::OCI_INDEX;
 use super::name::{Repository, Tag};
 use super::refusal::{Refusal, errors_json};
 
@@ -43,6 +44,14 @@ impl Response {
         self
     }
 
+    /// Ends the connection with this answer.
+    pub fn closing(self) -> Response {
+        Response {
+            close: true,
+            ..self
+        }
+    }
+
     /// Says what the content is called on IPFS, if that is known.
     pub fn with_cid(self, cid: Option<&str>) -> Response {
         match cid {
@@ -75,7 +84,9 @@ impl Response {
             Refusal::ChunkOutOfOrder { session, offset } => response
                 .with("Range", upload_range(*offset))
                 .with("Docker-Upload-UUID", session.as_str()),
-            Refusal::TooManyRequests(seconds) => response.with("Retry-After", seconds.to_string()),
+            Refusal::TooManyRequests(seconds) | Refusal::Unavailable(_, seconds) => {
+                response.with("Retry-After", seconds.to_string())
+            }
             _ => response,
         }
     }
@@ -185,35 +196,28 @@ impl Response {
     }
 
     /// The repositories of the registry, and where the next ones are.
-    pub fn repositories<'n>(
-        names: impl Iterator<Item = &'n Repository>,
-        next: Option<String>,
-    ) -> Response {
-        let names: Vec<&str> = names.map(Repository::as_str).collect();
+    pub fn repositories(names: &[String], next: Option<String>) -> Response {
         Response::list(&serde_json::json!({ "repositories": names }), next)
     }
 
     /// The tags of a repository, and where the next ones are.
-    pub fn tags<'n>(
-        repository: &Repository,
-        tags: impl Iterator<Item = &'n Tag>,
-        next: Option<String>,
-    ) -> Response {
-        let tags: Vec<&str> = tags.map(Tag::as_str).collect();
+    pub fn tags(repository: &Repository, tags: &[String], next: Option<String>) -> Response {
         Response::list(
             &serde_json::json!({ "name": repository.as_str(), "tags": tags }),
             next,
         )
     }
 
-    /// The referrers of a manifest, as an image index.
-    pub fn referrers(manifests: &[Descriptor], filtered: bool) -> Response {
+    /// The referrers of a manifest, as an image index, and where the next ones are.
+    pub fn referrers(manifests: &[Descriptor], filtered: bool, next: Option<String>) -> Response {
         let index = serde_json::json!({
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,
             "manifests": manifests,
         });
-        let response = Response::new(200).carrying(OCI_INDEX, index.to_string().into_bytes());
+        let response = Response::new(200)
+            .carrying(OCI_INDEX, index.to_string().into_bytes())
+            .linking(next);
         if filtered {
             response.with("OCI-Filters-Applied", "artifactType")
         } else {
@@ -232,10 +236,22 @@ impl Response {
     }
 
     fn list(names: &serde_json::Value, next: Option<String>) -> Response {
-        let response = Response::json(200, names);
+        Response::json(200, names).linking(next)
+    }
+
+    /// Says where the rest of a list is.
+    fn linking(self, next: Option<String>) -> Response {
         match next {
-            Some(url) => response.with("Link", format!("<{url}>; rel=\"next\"")),
-            None => response,
+            Some(url) => self.with("Link", format!("<{url}>; rel=\"next\"")),
+            None => self,
+        }
+    }
+
+    /// Gives it the bytes of its body, whose type it says already.
+    pub fn with_body(self, body: impl Into<Arc<[u8]>>) -> Response {
+        Response {
+            body: body.into(),
+            ..self
         }
     }
 
@@ -313,6 +329,7 @@ mod tests {
             ),
             (Refusal::HeadTooLarge, 431, "UNSUPPORTED"),
             (Refusal::TooManyRequests(9), 503, "TOOMANYREQUESTS"),
+            (Refusal::Unavailable("why", 9), 503, "UNAVAILABLE"),
         ] {
             let response = Response::refusal(&refusal);
             assert_eq!(response.status, status, "{refusal:?}");

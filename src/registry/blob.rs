@@ -1,126 +1,108 @@
 //! Blobs: pulling and deleting them (distribution-spec, "Pulling blobs", "Deleting Blobs").
 
-use std::sync::Arc;
+use std::fs::File;
 
-use super::{Job, Jobs, RETRY_SECS, Registry, Task, Ticket, change, fail, refuse, respond};
-use crate::catalog::Change;
-use crate::fault::Fault;
+use super::{Answer, Answered, Registry};
 use crate::oci::request::Wanted;
 use crate::oci::{Digest, Refusal, Repository, Response};
+use crate::store::blob::{self, Blob, Place};
+use crate::store::{Verifying, sqlite};
+
+/// How often the catalog notes that a client was told that a blob is here, in milliseconds.
+const TOUCH_INTERVAL_MS: i64 = 60 * 60 * 1000;
 
 impl Registry {
-    pub(super) fn get_blob(
-        &mut self,
-        ticket: Ticket,
-        repository: Repository,
-        digest: Digest,
-        wanted: Wanted,
-    ) -> Jobs {
-        // A blob is readable in the repositories that hold it, however many bytes are stored.
-        if !self.contents(&repository).blobs.contains(&digest) {
-            return refuse(ticket, Refusal::BlobUnknown(digest));
+    pub(super) fn get_blob(&self, name: &Repository, digest: &Digest, wanted: &Wanted) -> Answered {
+        let unknown = || Refusal::BlobUnknown(*digest);
+        let found = self.store.find_blob(name, digest)?.ok_or_else(unknown)?;
+        if wanted.head_only && found.place == Place::Missing {
+            // Whoever asks in order to push has to.
+            return Err(unknown().into());
         }
-        if wanted.has(&digest) {
-            return respond(ticket, Response::not_modified(&digest));
+        if wanted.has(digest) {
+            return Ok(Response::not_modified(digest).into());
         }
-        if !wanted.head_only && self.begin_transfer(&ticket).is_none() {
-            return refuse(ticket, Refusal::TooManyRequests(RETRY_SECS));
+        let part = wanted
+            .range
+            .map(|range| range.within(found.size))
+            .transpose()?;
+        let cid = self.cid(digest)?;
+        let head = Response::blob(digest, found.size, part).with_cid(cid.as_deref());
+        if wanted.head_only {
+            self.touch(&found);
+            return Ok(head.into());
         }
-        self.used(&digest);
-        let cid = self.travel.cid(&digest).map(str::to_owned);
-        vec![Job::At(ticket, Task::Send(repository, digest, wanted, cid))]
-    }
-
-    /// Answers for a blob whose bytes are not on this disk: from its voyage, from a gateway that
-    /// the client is sent to, or through this registry.
-    pub(super) fn send_from_afar(
-        &mut self,
-        ticket: Ticket,
-        repository: &Repository,
-        digest: Digest,
-        wanted: Wanted,
-    ) -> Jobs {
-        let pull = (ticket, repository.clone(), digest, wanted);
-        let Some((ticket, _, _, wanted)) = self.wait_for_survey(pull) else {
-            return Jobs::new();
-        };
-        if wanted.head_only && self.travel.is_missed(&digest) {
-            return refuse(ticket, Refusal::BlobUnknown(digest));
+        let (offset, length) = part.unwrap_or((0, found.size));
+        if self.has_network() && found.place == Place::File {
+            // Not to know it costs the copy a place in its queue.
+            let _ = self.store.note_use(digest);
         }
-        let Some((voyage, cid)) = self.travel.abroad(&digest) else {
-            self.end_send(&ticket, &wanted);
-            log::error!("{repository} holds {digest}, whose bytes are gone from the store");
-            return refuse(ticket, Refusal::BlobUnknown(digest));
-        };
-        let gateway = self
-            .gateways
-            .iter()
-            .enumerate()
-            .find(|(n, _)| self.health.takes_clients(*n));
-        let answer = if wanted.head_only {
-            let part = wanted
-                .range
-                .map(|range| range.within(voyage.size))
-                .transpose();
-            match part {
-                Ok(part) => Response::blob(&digest, voyage.size, part),
-                Err(refusal) => Response::refusal(&refusal),
+        match found.place {
+            Place::File => {
+                let Some(opened) = self.store.read_file(found.id, digest, found.size)? else {
+                    // It was lost, or left for the network, since it was found here.
+                    return match self.store.find_blob(name, digest)?.map(|blob| blob.place) {
+                        Some(Place::Network | Place::Missing) => {
+                            self.answer_from_network(digest, found.size, wanted)
+                        }
+                        _ => Err(unknown().into()),
+                    };
+                };
+                answer_from_file(opened, head, part, found.size)
             }
-        } else if let Some((_, gateway)) = gateway.filter(|_| self.config.storage.redirect) {
-            Response::elsewhere(&digest, &gateway.url(&cid))
-        } else {
-            return vec![Job::At(ticket, Task::Relay(digest, wanted, voyage.clone()))];
-        };
-        let answer = answer.with_cid(Some(&cid.to_string()));
-        self.end_send(&ticket, &wanted);
-        respond(ticket, answer)
-    }
-
-    /// Gives back the place that sending took, which HEAD did not need.
-    fn end_send(&mut self, ticket: &Ticket, wanted: &Wanted) {
-        if !wanted.head_only {
-            self.end_transfer(&ticket.peer);
-        }
-    }
-
-    /// A blob came from the network, or could not.
-    pub(super) fn relayed(
-        &mut self,
-        digest: &Digest,
-        peer: &Arc<str>,
-        result: Result<(), (Option<Ticket>, Fault)>,
-    ) -> Jobs {
-        self.end_transfer(peer);
-        if result.as_ref().is_err_and(|(_, fault)| fault.is_missing()) {
-            self.missed(digest);
-        }
-        match result {
-            Ok(()) => {
-                self.came_back(digest);
-                Jobs::new()
+            Place::Row => {
+                let bytes = self
+                    .store
+                    .blob_bytes(found.id, digest)?
+                    .ok_or_else(unknown)?;
+                let part = &bytes[offset as usize..(offset + length) as usize];
+                Ok(head.with_body(part).into())
             }
-            Err((Some(ticket), fault)) => fail(ticket, &fault.into()),
-            Err((None, fault)) => {
-                log::error!("{digest} could not be fetched back: {fault}");
-                Jobs::new()
-            }
+            Place::Network | Place::Missing => self.answer_from_network(digest, found.size, wanted),
+            Place::Nowhere => Err(unknown().into()),
         }
     }
 
-    pub(super) fn delete_blob(
-        &mut self,
-        ticket: Ticket,
-        repository: Repository,
-        digest: Digest,
-    ) -> Jobs {
-        if !self.contents(&repository).blobs.contains(&digest) {
-            return refuse(ticket, Refusal::BlobUnknown(digest));
+    /// A client that was told that a blob is here counts on it.
+    fn touch(&self, blob: &Blob) {
+        if sqlite::now() - blob.touched_at > TOUCH_INTERVAL_MS {
+            let id = blob.id;
+            // Not to know it costs a part of the grace.
+            let _ = self.store.note(move |tx| blob::touch(tx, id));
         }
-        change(
-            ticket,
-            repository,
-            Change::UnlinkBlob(digest),
-            Response::deleted(),
-        )
     }
+
+    pub(super) fn delete_blob(&self, name: Repository, digest: Digest) -> Answered {
+        self.store
+            .remove(move |tx| blob::delete(tx, &name, &digest, None))?;
+        Ok(Response::deleted().into())
+    }
+}
+
+/// A file that is verified, or is while it is read.
+fn answer_from_file(
+    opened: Result<File, Verifying>,
+    head: Response,
+    part: Option<(u64, u64)>,
+    size: u64,
+) -> Answered {
+    let (offset, length) = part.unwrap_or((0, size));
+    let file = match (opened, part) {
+        (Ok(file), _) => file,
+        // A part says nothing of the whole, which is read behind it.
+        (Err(unverified), Some(_)) => unverified.later()?,
+        (Err(body), None) => {
+            return Ok(Answer::Stream {
+                head,
+                body: Box::new(body),
+                length,
+            });
+        }
+    };
+    Ok(Answer::File {
+        head,
+        file,
+        offset,
+        length,
+    })
 }

@@ -2,155 +2,219 @@
 //! "Pushing Manifests", "Deleting Manifests").
 
 use std::collections::HashSet;
+use std::io::Read;
+use std::sync::Arc;
 
-use super::{Draft, Job, Jobs, Registry, Setback, Task, Ticket, change, fail, refuse, respond};
-use crate::catalog::{self, Change, Stored};
+use uuid::Uuid;
+
+use super::answer::{Answer, Client};
+use super::{Answered, Registry};
 use crate::config::Platforms;
-use crate::oci::manifest::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, OCI_INDEX, OCI_MANIFEST};
-use crate::oci::request::{NewManifest, Wanted};
-use crate::oci::{Digest, Manifest, Reference, Refusal, Repository, Request, Response};
+use crate::fault::Fault;
+use crate::http::Body;
+use crate::oci::manifest::SIZE_MAX;
+use crate::oci::request::{self, Wanted};
+use crate::oci::{
+    Algorithm, Descriptor, Digest, Manifest, Reference, Refusal, Repository, Response,
+};
+use crate::store::blob::{Content, Place};
+use crate::store::manifest::{self, NewManifest};
+use crate::store::{Failure, Outcome, ROW_SIZE_MAX, tag};
+
+/// The most tags that one push may set.
+const TAGS_MAX: usize = 100;
 
 impl Registry {
     pub(super) fn get_manifest(
-        &mut self,
-        ticket: Ticket,
-        repository: Repository,
-        reference: Reference,
-        wanted: Wanted,
-    ) -> Jobs {
-        let Some(digest) = self.contents(&repository).resolve(&reference) else {
-            let unknown = format!("{repository} has no {reference}");
-            return refuse(ticket, Refusal::ManifestUnknown(unknown));
+        &self,
+        name: &Repository,
+        reference: &Reference,
+        wanted: &Wanted,
+    ) -> Answered {
+        let unknown = || Refusal::ManifestUnknown(format!("{name} has no {reference}"));
+        let found = self
+            .store
+            .find_manifest(name, reference)?
+            .ok_or_else(unknown)?;
+        if wanted.has(&found.digest) {
+            return Ok(Response::not_modified(&found.digest).into());
+        }
+        let cid = self.cid(&found.digest)?;
+        let head = |bytes: Arc<[u8]>| {
+            let response = Response::manifest(&found.media_type, &found.digest, bytes);
+            response.with_cid(cid.as_deref())
         };
-        if wanted.has(&digest) {
-            return respond(ticket, Response::not_modified(&digest));
-        }
-        match self.recent.get(&repository, &digest) {
-            Some(stored) => respond(
-                ticket,
-                served(digest, stored).with_cid(self.travel.cid(&digest)),
-            ),
-            None => {
-                let request = Request::GetManifest(repository.clone(), reference, wanted);
-                vec![Job::At(
-                    ticket,
-                    Task::FetchManifest(request, repository, digest),
-                )]
+        match (found.place, found.bytes) {
+            (Place::Row, Some(bytes)) => Ok(head(bytes.into()).into()),
+            (Place::File, _) => {
+                let length = found.size;
+                let head = Response {
+                    length: Some(length),
+                    ..head(Arc::from([]))
+                };
+                if wanted.head_only {
+                    return Ok(head.into());
+                }
+                let opened = self.store.read_file(found.id, &found.digest, length)?;
+                Ok(match opened.ok_or_else(unknown)? {
+                    Ok(file) => Answer::File {
+                        head,
+                        file,
+                        offset: 0,
+                        length,
+                    },
+                    Err(body) => Answer::Stream {
+                        head,
+                        body: Box::new(body),
+                        length,
+                    },
+                })
             }
-        }
-    }
-
-    /// Serves a manifest that was read from disk.
-    pub(super) fn give_manifest(
-        &mut self,
-        ticket: Ticket,
-        repository: &Repository,
-        digest: Digest,
-        stored: Option<Stored>,
-    ) -> Jobs {
-        match stored {
-            Some(stored) => {
-                let response = served(digest, &stored).with_cid(self.travel.cid(&digest));
-                self.recent.put(repository, digest, stored);
-                respond(ticket, response)
-            }
-            None => {
-                log::error!("the bytes of manifest {digest} are gone from the store");
-                refuse(ticket, Refusal::ManifestUnknown(digest.to_string()))
-            }
+            _ => Err(unknown().into()),
         }
     }
 
     pub(super) fn put_manifest(
-        &mut self,
-        ticket: Ticket,
-        repository: Repository,
-        reference: Reference,
-        new: NewManifest,
-    ) -> Jobs {
-        self.drafts += 1;
-        vec![Job::At(
-            ticket,
-            Task::ReadManifest(repository, reference, new),
-        )]
-    }
-
-    /// Keeps a manifest that came in, if its repository holds all that it needs.
-    pub(super) fn take_manifest(
-        &mut self,
-        ticket: Ticket,
-        repository: Repository,
-        reference: Reference,
-        new: NewManifest,
-        draft: Result<Box<Draft>, Setback>,
-    ) -> Jobs {
-        self.drafts -= 1;
-        let Draft {
-            digest,
-            stored,
-            manifest,
-            voyage,
-        } = match draft {
-            Ok(draft) => *draft,
-            Err(setback) => return fail(ticket, &setback),
-        };
-        if let Err(refusal) = self.check(&repository, &manifest) {
-            return refuse(ticket, refusal);
-        }
-        let tags = match &reference {
-            Reference::Tag(tag) => std::iter::once(tag.clone())
-                .chain(new.tags.clone())
-                .collect(),
+        &self,
+        name: Repository,
+        reference: &Reference,
+        new: request::NewManifest,
+        client: &Client,
+        body: &mut dyn Body,
+    ) -> Answered {
+        let tags: Vec<_> = match reference {
+            Reference::Tag(tag) => std::iter::once(tag).chain(&new.tags).cloned().collect(),
             Reference::Digest(_) => new.tags.clone(),
         };
-        let size = stored.bytes.len() as u64;
-        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-        let location = self.url(&format!("{repository}/manifests/{digest}"));
-        let response = Response::manifest_created(location, &digest, subject.as_ref(), &new.tags);
-        let referrer = subject.map(|subject| (subject, manifest.as_referrer(digest, size)));
-        let held = self.contents(&repository);
-        let needs = manifest.blobs.iter().chain(&manifest.manifests);
-        let needs = needs.map(|needed| needed.digest);
-        let needs = needs.filter(|digest| held.holds(digest)).collect();
-        let new = catalog::NewManifest {
-            digest,
-            stored,
-            tags,
-            referrer,
-            needs,
-            voyage,
-        };
-        change(
-            ticket,
-            repository,
-            Change::PutManifest(Box::new(new)),
-            response,
-        )
+        if tags.len() > TAGS_MAX {
+            let cause = format!("a push sets at most {TAGS_MAX} tags; send the rest in another");
+            return Err(Refusal::TagInvalid(cause).into());
+        }
+        let file = Uuid::new_v4().to_string();
+        match self.receive_manifest(&file, client, body)? {
+            Some(bytes) => self.keep_manifest(&name, reference, &new, tags, &bytes, &file),
+            None => {
+                // One at a time is in memory.
+                let _turn = self.large_manifest.lock();
+                let bytes = self.store.files().read_upload(&file);
+                let kept = bytes.map_err(Failure::from).and_then(|bytes| {
+                    self.keep_manifest(&name, reference, &new, tags, &bytes, &file)
+                });
+                // It has another name by now, or none.
+                let _ = self.store.files().end_upload(&file);
+                kept
+            }
+        }
     }
 
-    /// Whether a repository holds what a manifest needs, as far as `validation` asks for it.
-    fn check(&self, repository: &Repository, manifest: &Manifest) -> Result<(), Refusal> {
-        let validation = &self.config.validation;
-        if validation.disabled {
-            return Ok(());
-        }
-        let held = self.contents(repository);
-        for url in manifest
+    fn keep_manifest(
+        &self,
+        name: &Repository,
+        reference: &Reference,
+        new: &request::NewManifest,
+        tags: Vec<crate::oci::Tag>,
+        bytes: &[u8],
+        file: &str,
+    ) -> Answered {
+        let digest = match reference {
+            Reference::Tag(_) => Digest::of(Algorithm::Sha256, bytes),
+            Reference::Digest(wanted) => verify(bytes, wanted)?,
+        };
+        let read = Manifest::parse(bytes, new.content_type.as_deref())?;
+        self.check_urls(&read)?;
+        let size = bytes.len() as u64;
+        let subject = read.subject.as_ref().map(|subject| subject.digest);
+        let needs = read
             .blobs
             .iter()
-            .flat_map(|blob| blob.urls.iter().flatten())
-        {
-            let denied = validation.urls_deny.iter().any(|deny| deny.is_match(url));
+            .chain(&read.manifests)
+            .map(|needed| needed.digest);
+        let required = self.required(&read);
+        self.store.check_files(name, &required)?;
+        let put = NewManifest {
+            repository: name.clone(),
+            digest,
+            media_type: read.media_type.clone(),
+            content: match size <= ROW_SIZE_MAX {
+                true => Content::Bytes(bytes.into()),
+                false => Content::File(size),
+            },
+            referrer: subject.map(|subject| (subject, read.as_referrer(digest, size))),
+            needs: needs.collect(),
+            required,
+            tags,
+            actor: None,
+            pins: self.background.pins(&digest, size, None),
+        };
+        let names: Vec<_> = put.tags.iter().map(|tag| format!("{name}:{tag}")).collect();
+        self.store.put_manifest(put, file)?;
+        for tagged in &names {
+            self.background.tag_was_put(tagged, &digest)?;
+        }
+        let location = self.url(&format!("{name}/manifests/{digest}"));
+        let created = Response::manifest_created(location, &digest, subject.as_ref(), &new.tags);
+        self.acknowledge(&digest, created)
+    }
+
+    /// Receives a manifest. None of one that is not small: it lies in a file, so that slow clients
+    /// take no memory.
+    fn receive_manifest(
+        &self,
+        file: &str,
+        client: &Client,
+        body: &mut dyn Body,
+    ) -> Outcome<Option<Vec<u8>>> {
+        let too_large = || Refusal::ManifestTooLarge(SIZE_MAX);
+        if body.length().is_some_and(|length| length > SIZE_MAX) {
+            return Err(too_large().into());
+        }
+        let mut bytes = Vec::new();
+        let read = (&mut *body).take(ROW_SIZE_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(Fault::client)?;
+        if bytes.len() as u64 <= ROW_SIZE_MAX {
+            return Ok(Some(bytes));
+        }
+        let _place = self.places.take(&client.address)?;
+        let files = self.store.files();
+        let received = files.receive(file, &bytes, &mut body.take(SIZE_MAX));
+        let size = received.inspect_err(|_| drop(files.end_upload(file)))?;
+        if size > SIZE_MAX {
+            files.end_upload(file)?;
+            return Err(too_large().into());
+        }
+        Ok(None)
+    }
+
+    /// Whether all URLs in a manifest are allowed (`validation.manifests.urls`).
+    fn check_urls(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        let validation = &self.config.validation;
+        let mut urls = manifest
+            .blobs
+            .iter()
+            .flat_map(|blob| blob.urls.iter().flatten());
+        let is_denied = |url: &str| {
             let allowed = validation.urls_allow.is_empty()
                 || validation
                     .urls_allow
                     .iter()
                     .any(|allow| allow.is_match(url));
-            if denied || !allowed {
+            !allowed || validation.urls_deny.iter().any(|deny| deny.is_match(url))
+        };
+        match urls.find(|url| is_denied(url)) {
+            Some(url) if !validation.disabled => {
                 let cause =
                     format!("the URL {url} is not allowed here (validation.manifests.urls)");
-                return Err(Refusal::ManifestInvalid(cause));
+                Err(Refusal::ManifestInvalid(cause))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a manifest names that its repository must hold, as far as `validation` asks for it;
+    /// each once.
+    fn required(&self, manifest: &Manifest) -> Vec<Digest> {
+        if self.config.validation.disabled {
+            return Vec::new();
         }
         let blobs = manifest
             .blobs
@@ -161,52 +225,40 @@ impl Registry {
             .iter()
             .filter(|child| self.must_exist(child));
         let mut seen = HashSet::new();
-        let missing: Vec<Digest> = blobs
-            .chain(children)
-            .map(|needed| needed.digest)
-            .filter(|digest| !held.holds(digest) && seen.insert(*digest))
-            .collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::ManifestBlobUnknown(missing))
-        }
+        let named = blobs.chain(children).map(|needed| needed.digest);
+        named.filter(|digest| seen.insert(*digest)).collect()
     }
 
     /// Whether an index needs that manifest of its to be here (`validation.manifests.indexes`).
     fn must_exist(&self, child: &Descriptor) -> bool {
-        let is_manifest = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST]
-            .contains(&child.media_type.as_str());
         let listed = |(os, architecture): &(String, String)| {
             let platform = child.platform.as_ref();
             platform.is_some_and(|own| own.os == *os && own.architecture == *architecture)
         };
         match &self.config.validation.platforms {
-            Platforms::All => is_manifest || child.urls.is_none(),
+            Platforms::All => child.is_manifest() || child.urls.is_none(),
             Platforms::None => false,
             Platforms::List(platforms) => platforms.iter().any(listed),
         }
     }
 
-    pub(super) fn delete_manifest(
-        &mut self,
-        ticket: Ticket,
-        repository: Repository,
-        reference: Reference,
-    ) -> Jobs {
-        let contents = self.contents(&repository);
-        let Some(digest) = contents.resolve(&reference) else {
-            let unknown = format!("{repository} has no {reference}");
-            return refuse(ticket, Refusal::ManifestUnknown(unknown));
-        };
-        let forget = match reference {
-            Reference::Tag(tag) => Change::DeleteTag(tag),
-            Reference::Digest(_) => Change::DeleteManifest(digest, contents.tags_of(&digest)),
-        };
-        change(ticket, repository, forget, Response::deleted())
+    pub(super) fn delete_manifest(&self, name: Repository, reference: Reference) -> Answered {
+        self.store.remove(move |tx| match &reference {
+            Reference::Tag(tag) => tag::delete(tx, &name, tag, None),
+            Reference::Digest(digest) => manifest::delete(tx, &name, digest, None),
+        })?;
+        Ok(Response::deleted().into())
     }
 }
 
-fn served(digest: Digest, stored: &Stored) -> Response {
-    Response::manifest(&stored.media_type, &digest, stored.bytes.clone())
+/// The digest of a manifest, which must be the one that the client says.
+fn verify(bytes: &[u8], wanted: &Digest) -> Result<Digest, Refusal> {
+    let found = Digest::of(wanted.algorithm(), bytes);
+    match found == *wanted {
+        true => Ok(found),
+        false => {
+            let cause = format!("the manifest hashes to {found}, not to {wanted}");
+            Err(Refusal::DigestInvalid(cause))
+        }
+    }
 }

@@ -1,35 +1,57 @@
 //! Referrers: who refers to a manifest (distribution-spec, "Listing Referrers").
 
-use super::{Jobs, Question, Registry, Ticket, respond};
-use crate::oci::{Digest, Repository, Response};
+use super::{Answered, Registry};
+use crate::oci::manifest::SIZE_MAX;
+use crate::oci::request::Page;
+use crate::oci::{Descriptor, Digest, Repository, Response};
+use crate::store::referrer;
+
+/// The most referrers in one answer. It has to be read as a manifest, so it must not be larger
+/// than one.
+const COUNT_MAX: u32 = 1000;
 
 impl Registry {
-    /// Whose manifests have to be read before its referrers are known. They are found in the
-    /// manifests themselves, so that those which registry:2 took count as well.
-    pub(super) fn needs_referrers(&self, repository: &Repository) -> Option<Question> {
-        let contents = self.contents(repository);
-        let manifests = || contents.manifests.iter().copied().collect();
-        let unknown = contents.referrers.is_none() && !contents.manifests.is_empty();
-        unknown.then(|| Question::Referrers(repository.clone(), manifests()))
-    }
-
     pub(super) fn list_referrers(
         &self,
-        ticket: Ticket,
-        repository: &Repository,
+        name: &Repository,
         subject: &Digest,
-        kind: Option<String>,
-    ) -> Jobs {
-        let referrers = self.contents(repository).referrers.as_ref();
-        let listed = referrers
-            .and_then(|all| all.get(subject))
-            .into_iter()
-            .flatten();
-        let wanted = listed
-            .map(|(_, descriptor)| descriptor)
-            .filter(|descriptor| kind.is_none() || descriptor.artifact_type == kind)
-            .cloned()
-            .collect::<Vec<_>>();
-        respond(ticket, Response::referrers(&wanted, kind.is_some()))
+        kind: Option<&str>,
+        asked: &Page,
+    ) -> Answered {
+        let last = asked
+            .last
+            .as_deref()
+            .map(str::parse::<Digest>)
+            .transpose()?;
+        let count = asked
+            .count
+            .map_or(COUNT_MAX, |count| count.min(COUNT_MAX as usize) as u32);
+        let mut listed = self
+            .store
+            .read(|tx| referrer::list(tx, name, subject, kind, last.as_ref(), count + 1))?;
+        let fits = fitting(&listed).min(count as usize);
+        let more = listed.len() > fits;
+        listed.truncate(fits);
+        let next = listed.last().filter(|_| more).map(|last| {
+            let kind = kind.map_or(String::new(), |kind| {
+                format!("&artifactType={}", kind.replace('+', "%2B"))
+            });
+            let last = last.digest;
+            self.url(&format!(
+                "{name}/referrers/{subject}?last={last}&n={count}{kind}"
+            ))
+        });
+        Ok(Response::referrers(&listed, kind.is_some(), next).into())
     }
+}
+
+/// How many of the descriptors fit into one answer; at least one, for else nothing would follow.
+fn fitting(listed: &[Descriptor]) -> usize {
+    let mut size = 0;
+    let fits = listed.iter().take_while(|descriptor| {
+        // What was a row of texts has its JSON.
+        size += serde_json::to_vec(descriptor).map_or(0, |bytes| bytes.len() as u64 + 1);
+        size + 1024 < SIZE_MAX
+    });
+    fits.count().max(1)
 }

@@ -1,34 +1,25 @@
 //! Tags: listing them (distribution-spec, "Listing Tags").
 
-use super::{Jobs, Registry, Ticket, refuse, respond};
-use crate::catalog::{after, page};
+use super::repository::{page, page_size};
+use super::{Answered, Registry};
 use crate::oci::request::Page;
 use crate::oci::{Refusal, Repository, Response, Tag};
+use crate::store::{repository, tag};
 
 impl Registry {
-    pub(super) fn list_tags(&self, ticket: Ticket, repository: Repository, asked: Page) -> Jobs {
-        let contents = self.contents(&repository);
-        if contents.manifests.is_empty() && contents.blobs.is_empty() {
-            return refuse(ticket, Refusal::NameUnknown(repository.to_string()));
-        }
+    pub(super) fn list_tags(&self, name: &Repository, asked: &Page) -> Answered {
         // A marker need not be a tag that exists, but only a tag can be compared with tags.
-        let last = match asked.last.as_deref().map(str::parse::<Tag>).transpose() {
-            Ok(last) => last,
-            Err(refusal) => return refuse(ticket, refusal),
-        };
-        let max = self.config.tags_max;
-        let count = asked.count.map_or(max, |count| count.min(max));
-        let (tags, more) = page(
-            contents
-                .tags
-                .range(after(last.as_ref()))
-                .map(|(tag, _)| tag),
-            count,
-        );
-        let next = tags
-            .last()
-            .filter(|_| more)
-            .map(|last| self.url(&format!("{repository}/tags/list?last={last}&n={count}")));
-        respond(ticket, Response::tags(&repository, tags.into_iter(), next))
+        let last = asked.last.as_deref().map(str::parse::<Tag>).transpose()?;
+        let count = page_size(asked, self.config.tags_max);
+        let last = last.as_ref().map_or("", Tag::as_str);
+        let tags = self.store.read(|tx| {
+            if !repository::holds_anything(tx, name)? {
+                return Err(Refusal::NameUnknown(name.to_string()).into());
+            }
+            tag::list(tx, name, last, count + 1)
+        })?;
+        let (tags, next) = page(&tags, count);
+        let next = next.map(|last| self.url(&format!("{name}/tags/list?last={last}&n={count}")));
+        Ok(Response::tags(name, tags, next).into())
     }
 }

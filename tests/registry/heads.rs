@@ -322,8 +322,21 @@ fn no_path_leaves_the_root() {
     }
     assert_eq!(names(dir.path()), ["deep", "secret"]);
     assert_eq!(names(&dir.path().join("deep")), ["root"]);
-    assert_eq!(names(&root), ["docker", "lighthouse"]);
-    assert_eq!(names(&hub.tree().join("repositories")), ["a"]);
+    holds_what_was_pushed(&hub, &root);
+}
+
+/// One image in one repository, and no name that a request made up.
+fn holds_what_was_pushed(hub: &Served, root: &Path) {
+    assert_eq!(names(root), ["docker", "lighthouse"]);
+    let ours = names(&root.join("lighthouse"));
+    let catalog = ["catalog.sqlite", "catalog.sqlite-shm", "catalog.sqlite-wal"];
+    assert_eq!(
+        ours,
+        [&catalog[..], &["lock", "reserve", "uploads"]].concat()
+    );
+    assert_eq!(names(&root.join("lighthouse/uploads")), [""; 0]);
+    assert_eq!(names(&hub.tree()), ["blobs"]);
+    assert_eq!(hub.list("/v2/_catalog", "repositories").0, ["a"]);
 }
 
 /// What is in a folder, in order.

@@ -2,15 +2,20 @@
 //! acknowledged. The disk is a file, and a copy of it is what the machine finds when it starts
 //! again; what the kernel still had in hand is not in it.
 
-use crate::disks::{Disk, is_carried_over};
-use crate::world::{Ask, Blob, Image, Program, await_some};
+use rustix::process::Signal;
+
+use crate::disks::Disk;
+use crate::world::{Ask, Blob, Image, Program};
+
+/// More changes than the log of the catalog is left to hold.
+const LATE_TAGS: u32 = 120;
 
 /// What was acknowledged by a certain moment, and the disk as it was then.
 struct Moment {
     disk: Disk,
     blobs: Vec<(&'static str, Blob)>,
     /// What tags are; None of one that was deleted.
-    tags: Vec<(&'static str, &'static str, Option<Image>)>,
+    tags: Vec<(&'static str, String, Option<Image>)>,
 }
 
 impl Moment {
@@ -18,7 +23,7 @@ impl Moment {
     fn of(
         disk: &Disk,
         blobs: &[(&'static str, Blob)],
-        tags: &[(&'static str, &'static str, Option<Image>)],
+        tags: &[(&'static str, String, Option<Image>)],
     ) -> Moment {
         Moment {
             disk: disk.cut(),
@@ -41,11 +46,11 @@ fn push_and_cut(disk: &Disk) -> Vec<Moment> {
             moments.push(Moment::of(disk, &blobs, &tags));
         }
         hub.put_manifest(repository, tag, &image).expect(201);
-        tags.push((repository, tag, Some(image)));
+        tags.push((repository, tag.to_owned(), Some(image)));
         moments.push(Moment::of(disk, &blobs, &tags));
     }
     // A tag moves to what its repository holds already, another one goes, a blob is mounted
-    // elsewhere, and one comes that is too large for the daybook.
+    // elsewhere, and one comes that is too large for the catalog.
     let image = tags[1].2.take().expect("not deleted");
     hub.put_manifest("a/b", "v1", &image).expect(201);
     tags[0].2 = Some(image);
@@ -59,10 +64,17 @@ fn push_and_cut(disk: &Disk) -> Vec<Moment> {
     hub.push_blob("e", &large);
     blobs.push(("e", large));
     moments.push(Moment::of(disk, &blobs, &tags));
-    // From then on, the tree stands for itself.
-    await_some("the daybook to be carried over", || {
-        is_carried_over(&disk.path()).then_some(())
-    });
+    // So many changes that the catalog's log is moved into the database among them.
+    let image = Image::named("z");
+    for n in 0..LATE_TAGS {
+        let tag = format!("late{n}");
+        hub.put_manifest("c", &tag, &image).expect(201);
+        tags.push(("c", tag, Some(image.clone())));
+    }
+    moments.push(Moment::of(disk, &blobs, &tags));
+    // And a stop moves what is left.
+    hub.signal(Signal::TERM);
+    assert!(hub.end().success());
     moments.push(Moment::of(disk, &blobs, &tags));
     moments
 }
@@ -72,7 +84,7 @@ fn nothing_is_lost_on(make: &[&str]) {
         return;
     };
     let moments = push_and_cut(&disk);
-    assert_eq!(moments.len(), 16);
+    assert_eq!(moments.len(), 17);
     // Its copies are mounted one at a time: they would pass for the same disk.
     drop(disk);
     for (n, Moment { disk, blobs, tags }) in moments.into_iter().enumerate() {

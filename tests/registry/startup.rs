@@ -53,11 +53,7 @@ fn a_registry_without_a_configuration_serves_what_is_beneath() {
     let hub = Program::start(serve);
     let image = Image::named("first");
     hub.push("helloworld", "v1", &image);
-    assert!(
-        dir.path()
-            .join("data/docker/registry/v2/repositories/helloworld")
-            .is_dir()
-    );
+    assert!(dir.path().join("data/lighthouse/catalog.sqlite").is_file());
     let here = dir.path().canonicalize().expect("a path");
     let port = hub.address.rsplit_once(':').expect("a port").1;
     for line in [
@@ -111,10 +107,7 @@ fn the_original_configuration_starts() {
     hub.push("helloworld", "v1", &image);
     let got = hub.manifest("helloworld", "v1").expect(200);
     assert_eq!(got.header("X-Content-Type-Options"), "nosniff");
-    assert!(
-        root.join("docker/registry/v2/repositories/helloworld")
-            .is_dir()
-    );
+    assert!(root.join("lighthouse/catalog.sqlite").is_file());
     hub.logged("service=registry");
 }
 

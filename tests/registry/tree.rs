@@ -2,71 +2,14 @@
 //! wrote can be served by it.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use lighthouse::disk::Root;
+use lighthouse::store::{Store, tree};
 use tempfile::TempDir;
 
-use crate::world::{Ask, Blob, Hub, Image, Line, Served, await_some, free_address, skip};
-
-/// Debian's docker-registry on a root directory; ended when it is dropped.
-struct Distribution {
-    hub: Hub,
-    child: Child,
-}
-
-impl Distribution {
-    /// None, with the reason printed, where it is not installed.
-    fn at(dir: &Path, root: &Path) -> Option<Distribution> {
-        let address = free_address();
-        let root = root.display();
-        let config = dir.join("distribution.yml");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {root}}}\n  \
-             delete: {{enabled: true}}\nhttp:\n  addr: {address}\n"
-        );
-        std::fs::write(&config, text).expect("written");
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match child {
-            Ok(child) => {
-                let hub = Hub { address };
-                await_some("docker-registry", || Line::try_to(&hub.address).ok());
-                Some(Distribution { hub, child })
-            }
-            Err(err) => {
-                skip(&format!("docker-registry: {err}"));
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Distribution {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Pushes as every client can, whatever form locations have.
-fn push(hub: &Hub, repository: &str, tag: &str, image: &Image) {
-    for blob in &image.blobs {
-        let begun = hub
-            .ask(Ask::post(format!("/v2/{repository}/blobs/uploads/")))
-            .expect(202);
-        let location = begun.header("Location");
-        let path = location.find("/v2/").map_or(location, |at| &location[at..]);
-        let joint = if path.contains('?') { '&' } else { '?' };
-        let put = Ask::put(format!("{path}{joint}digest={}", blob.digest));
-        hub.ask(put.body(blob.bytes.clone())).expect(201);
-    }
-    hub.put_manifest(repository, tag, image).expect(201);
-}
+use crate::world::distribution::{Distribution, push};
+use crate::world::{Ask, Blob, Hub, Image, Served};
 
 #[track_caller]
 fn holds(hub: &Hub, repository: &str, tag: &str, image: &Image) {
@@ -87,6 +30,7 @@ fn holds(hub: &Hub, repository: &str, tag: &str, image: &Image) {
 fn ours_after_theirs(root: &Path, session: &str, images: &[&Image; 4]) {
     let [one, two, three, index] = images;
     let ours = Served::at(root, &[]);
+    ours.await_ready();
     holds(&ours, "library/a", "v1", one);
     holds(&ours, "library/a", "v2", two);
     holds(&ours, "library/a", "multi", index);
@@ -141,6 +85,7 @@ fn a_root_directory_goes_from_one_registry_to_the_other_and_back() {
     let session = begun.header("Docker-Upload-UUID").to_owned();
     drop(theirs);
     ours_after_theirs(&root, &session, &[&one, &two, &three, &index]);
+    hand_over(&root);
 
     let theirs = Distribution::at(dir.path(), &root).expect("it was there");
     holds(&theirs.hub, "library/a", "v1", &three);
@@ -159,7 +104,9 @@ fn a_root_directory_goes_from_one_registry_to_the_other_and_back() {
     assert_eq!(tags, ["multi", "v1"]);
     push(&theirs.hub, "library/a", "again", &two);
     drop(theirs);
-    holds(&Served::at(&root, &[]), "library/a", "again", &two);
+    let ours = Served::at(&root, &[]);
+    ours.await_ready();
+    holds(&ours, "library/a", "again", &two);
 }
 
 fn blob_path(hub: &Served, blob: &Blob) -> std::path::PathBuf {
@@ -171,33 +118,36 @@ fn blob_path(hub: &Served, blob: &Blob) -> std::path::PathBuf {
         .join("data")
 }
 
+/// What is not small stands where distribution puts it, and nothing of an upload stays.
 #[test]
 fn each_thing_stands_where_distribution_puts_it() {
     let dir = TempDir::new().expect("a folder");
     let hub = Served::at(dir.path(), &[]);
-    let image = Image::named("x");
+    let image = Image::made_of(&[Blob::of("{}"), Blob::noise(70_000, 121)]);
     hub.push("library/a", "v1", &image);
-    let text = |path: &str| std::fs::read_to_string(hub.tree().join(path)).expect(path);
-    let (digest, hex) = (image.digest(), image.manifest.digest.hex());
-    let repository = "repositories/library/a";
-    for link in [
-        format!("{repository}/_manifests/revisions/sha256/{hex}/link"),
-        format!("{repository}/_manifests/tags/v1/current/link"),
-        format!("{repository}/_manifests/tags/v1/index/sha256/{hex}/link"),
-    ] {
-        assert_eq!(text(&link), digest, "{link}");
+    let bytes = std::fs::read(blob_path(&hub, &image.blobs[1])).expect("bytes");
+    assert!(bytes == image.blobs[1].bytes);
+    for small in [&image.blobs[0], &image.manifest] {
+        assert!(!blob_path(&hub, small).exists(), "it is in the catalog");
     }
-    for blob in &image.blobs {
-        let link = format!("{repository}/_layers/sha256/{}/link", blob.digest.hex());
-        assert_eq!(text(&link), blob.digest.to_string());
-        assert_eq!(
-            std::fs::read(blob_path(&hub, blob)).expect("bytes"),
-            blob.bytes
-        );
-    }
-    let sessions = hub.tree().join(repository).join("_uploads");
+    // distribution would take an empty folder for a registry without images, and collect all blobs.
+    assert!(hub.tree().join("repositories").is_file());
+    let sessions = dir.path().join("lighthouse/uploads");
     let left = std::fs::read_dir(sessions).expect("a folder").count();
     assert_eq!(left, 0, "a session outlived its upload");
+}
+
+/// Writes distribution's tree, as `registry tree` does: the next start reads it.
+pub fn hand_over(path: &Path) {
+    let root = Root::claim(path, Duration::from_secs(20)).expect("nobody else has it");
+    let store = Store::open(&root, None).expect("a store");
+    tree::write(&store, &root).expect("written");
+}
+
+/// The same, and there never was a catalog, as where version 0.1 has served.
+pub fn hand_over_alone(path: &Path) {
+    hand_over(path);
+    std::fs::remove_file(path.join("lighthouse/catalog.sqlite")).expect("closed");
 }
 
 /// What power cuts and older registries left behind is no reason not to serve the rest.
@@ -211,6 +161,7 @@ fn leftovers_do_no_harm() {
     hub.push("a", "v2", &other);
     let repository = hub.tree().join("repositories/a");
     drop(hub);
+    hand_over_alone(dir.path());
     let write = |path: &str, text: &str| {
         let path = repository.join(path);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -233,6 +184,7 @@ fn leftovers_do_no_harm() {
     write("stray", "x");
     std::fs::create_dir_all(repository.join("_manifests/tags/empty")).expect("made");
     let hub = Served::at(dir.path(), &[]);
+    hub.await_ready();
     holds(&hub, "a", "v1", &image);
     for tag in ["lost", "v2", "nonsense", "empty"] {
         hub.manifest("a", tag).refuses(404, "MANIFEST_UNKNOWN");
@@ -246,48 +198,38 @@ fn leftovers_do_no_harm() {
     holds(&hub, "a", "v2", &other);
 }
 
-/// Bytes that are not what their name says are never served as a manifest.
-#[test]
-fn a_corrupted_manifest_is_never_served() {
-    let dir = TempDir::new().expect("a folder");
-    let image = Image::named("x");
-    Served::at(dir.path(), &[]).push("a", "v1", &image);
-    let hub = Served::at(dir.path(), &[]);
-    let path = blob_path(&hub, &image.manifest);
-    for at in [
-        0,
-        image.manifest.bytes.len() / 2,
-        image.manifest.bytes.len() - 1,
-    ] {
-        let mut bytes = image.manifest.bytes.clone();
-        bytes[at] ^= 1;
-        std::fs::write(&path, bytes).expect("written");
-        for reference in ["v1", &image.digest()] {
-            // It is ours to mend, so it is no 404.
-            hub.manifest("a", reference).refuses(500, "UNKNOWN");
-        }
-    }
-    std::fs::write(&path, &image.manifest.bytes[..10]).expect("written");
-    hub.manifest("a", "v1").refuses(500, "UNKNOWN");
-    hub.push("a", "v1", &image);
-    assert_eq!(
-        hub.manifest("a", "v1").expect(200).body,
-        image.manifest.bytes
-    );
-}
-
-/// A blob whose bytes are gone is missing, and one that is cut is not passed off as whole.
+/// A blob whose bytes are gone is missing, and one that is cut is not passed off as whole; a push
+/// brings it back.
 #[test]
 fn a_lost_blob_is_not_there_until_it_is_pushed_again() {
     let dir = TempDir::new().expect("a folder");
-    let blob = Blob::noise(50_000, 120);
     let hub = Served::at(dir.path(), &[]);
-    hub.push_blob("a", &blob);
-    let path = blob_path(&hub, &blob);
-    std::fs::remove_file(&path).expect("there");
-    hub.blob("a", &blob).refuses(404, "BLOB_UNKNOWN");
-    let target = format!("/v2/a/blobs/{}", blob.digest);
-    hub.head(&target).expect(404);
-    hub.push_blob("a", &blob);
-    assert!(hub.blob("a", &blob).expect(200).body == blob.bytes);
+    let image = Image::made_of(&[Blob::of("{}"), Blob::noise(70_000, 120)]);
+    hub.push("a", "v1", &image);
+    let layer = &image.blobs[1];
+    let path = blob_path(&hub, layer);
+    let target = format!("/v2/a/blobs/{}", layer.digest);
+    let losses: [&dyn Fn(); 3] = [
+        &|| std::fs::remove_file(&path).expect("there"),
+        &|| std::fs::write(&path, &layer.bytes[1..]).expect("written"),
+        &|| {
+            std::fs::remove_file(&path).expect("there");
+            std::fs::create_dir(&path).expect("a folder in its place");
+        },
+    ];
+    for lose in losses {
+        lose();
+        let mount = format!("/v2/b/blobs/uploads/?mount={}&from=a", layer.digest);
+        hub.ask(Ask::post(mount)).expect(202);
+        hub.put_manifest("a", "v2", &image)
+            .refuses(400, "MANIFEST_BLOB_UNKNOWN");
+        hub.blob("a", layer).refuses(404, "BLOB_UNKNOWN");
+        hub.head(&target).expect(404);
+        if path.is_dir() {
+            std::fs::remove_dir(&path).expect("empty");
+        }
+        hub.push_blob("a", layer);
+        assert!(hub.blob("a", layer).expect(200).body == layer.bytes);
+        hub.put_manifest("a", "v2", &image).expect(201);
+    }
 }

@@ -7,6 +7,7 @@ use lighthouse::oci::manifest::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::tree::hand_over;
 use crate::world::{Answer, Ask, Blob, Image, Place, Served};
 
 journeys!(
@@ -73,6 +74,7 @@ fn a_stored_type_that_is_none_is_not_printed() {
         repository.join("_manifests/revisions").join(digest)
     };
     let good = |hub: &Served, reference: &str, media_type: &str| {
+        hub.await_ready();
         for method in ["GET", "HEAD"] {
             let target = format!("/v2/a/manifests/{reference}");
             let got = hub.ask(Ask::new(method, target)).expect(200);
@@ -81,9 +83,11 @@ fn a_stored_type_that_is_none_is_not_printed() {
         }
     };
     for bad in BAD.into_iter().chain(["", "\0", "é"]) {
+        hand_over(dir.path());
         std::fs::write(revision(&image.digest()).join("mediatype"), bad).expect("written");
         good(&Served::at(dir.path(), &[]), "v1", OCI_MANIFEST);
     }
+    hand_over(dir.path());
     let mut left = Vec::new();
     for bad in BAD {
         for (list, media_type) in [("manifests", OCI_INDEX), ("layers", OCI_MANIFEST)] {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::oci::manifest::Descriptor;
-use crate::oci::{Digest, Reference, Tag};
+use crate::oci::{Descriptor, Digest, Reference, Tag};
 
 use super::super::Failure;
 use super::super::graph::{Key, Piece, Wait};

@@ -2,15 +2,14 @@
 //! keep up with from threads of their own.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle, scope};
 
+use super::session::Hashed;
 use crate::cid::Unixfs;
-use crate::fault::Fault;
-use crate::http::{Body, Exchange};
-use crate::registry::Hashed;
+use crate::http::Body;
 
 /// How much of an upload may be written before it is worth a sync.
 const SYNC_SIZE: usize = 32 << 20;
@@ -19,19 +18,26 @@ const UNNAMED_SIZE: usize = 1 << 20;
 /// What that thread reads at a time.
 const NAMING_SIZE: usize = 64 << 10;
 
+/// Why a body did not come in whole.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The client's connection broke or stalled.
+    Client(io::Error),
+    /// The disk took no more. What it took before is there.
+    Write(io::Error),
+    /// A sync failed: of all that the file holds, nobody knows what the disk has.
+    Sync(io::Error),
+}
+
 /// Appends a body to a file, hashing it. The hashers always know exactly what is in the file, or
 /// nothing at all.
 pub(super) fn append(
-    exchange: &mut Exchange,
+    body: &mut dyn Body,
     mut file: &File,
     hashed: &mut Option<Box<Hashed>>,
     buffer_size: usize,
-    on_disk: impl Fn(io::Error) -> Fault,
-) -> Result<(), Fault> {
-    let is_large = exchange
-        .length()
-        .is_none_or(|length| length > SYNC_SIZE as u64);
-    let mut body = exchange.body();
+) -> Result<(), Failure> {
+    let is_large = body.length().is_none_or(|length| length > SYNC_SIZE as u64);
     let mut buffer = vec![0; buffer_size];
     scope(|scope| {
         let mut syncs = is_large.then(|| SyncsAhead::start(scope, file));
@@ -39,10 +45,10 @@ pub(super) fn append(
         let length = hashed.as_ref().map_or(0, |hashed| hashed.size);
         let mut naming = unixfs.map(|unixfs| Naming::start(scope, file, length, unixfs));
         let received = loop {
-            let (size, read) = fill(&mut body, &mut buffer);
+            let (size, read) = fill(body, &mut buffer);
             if let Err(err) = file.write_all(&buffer[..size]) {
                 *hashed = None;
-                break Err(on_disk(err));
+                break Err(Failure::Write(err));
             }
             if let Some(hashed) = hashed {
                 hashed.update(&buffer[..size]);
@@ -54,7 +60,7 @@ pub(super) fn append(
                 naming.grown(size);
             }
             match read {
-                Err(err) => break Err(Fault::client(err)),
+                Err(err) => break Err(Failure::Client(err)),
                 Ok(()) if size == 0 => break Ok(()),
                 Ok(()) => {}
             }
@@ -65,7 +71,7 @@ pub(super) fn append(
         }
         if let Some(Err(err)) = syncs.map(SyncsAhead::end) {
             *hashed = None;
-            return Err(on_disk(err));
+            return Err(Failure::Sync(err));
         }
         received
     })
@@ -73,7 +79,7 @@ pub(super) fn append(
 
 /// Reads what has arrived, until the buffer is full: how much there is, none at the end, and what
 /// went wrong after it. Chunks come in small pieces, each of which would cost a write.
-fn fill(body: &mut Body, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+fn fill(body: &mut dyn Body, buffer: &mut [u8]) -> (usize, io::Result<()>) {
     let mut filled = 0;
     while filled < buffer.len() && (filled == 0 || body.has_arrived()) {
         match body.read(&mut buffer[filled..]) {
