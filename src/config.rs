@@ -146,6 +146,8 @@ pub enum Formatter {
 /// `storage`: where images live.
 #[derive(Clone, Debug)]
 pub struct Storage {
+    /// `storage.catalog`: the file that the catalog is, if it is not below the root directory.
+    pub catalog: Option<PathBuf>,
     /// The one driver that is configured; [`Store::default`] without one.
     pub store: Store,
     /// `storage.delete.enabled`: whether clients may delete manifests and blobs.
@@ -155,6 +157,9 @@ pub struct Storage {
     /// `storage.gateway[]`: IPFS gateways to read from, in this order. A URL that holds `{cid}`
     /// is a pattern; any other is a base beneath which `/ipfs/CID` is found. No trailing slash.
     pub gateways: Vec<String>,
+    /// `storage.recheck`: how often a content network is asked whether it still keeps what it has
+    /// pinned; 24 hours unless set.
+    pub recheck: Duration,
     /// `storage.maintenance.uploadpurging`; `None` when it is not enabled.
     pub upload_purging: Option<UploadPurging>,
     /// `storage.maintenance.readonly.enabled`: whether every push is refused.
@@ -220,6 +225,16 @@ impl Store {
                 acknowledge: *acknowledge,
                 cache_size: *cache_size,
             }),
+        }
+    }
+
+    /// The name of the network that blobs travel to, under which the catalog knows them; `None` if
+    /// they stay on this disk.
+    pub fn network_name(&self) -> Option<&'static str> {
+        match self {
+            Store::Filesystem { .. } | Store::Inmemory => None,
+            Store::Estuary(_) => Some("estuary"),
+            Store::Kubo(_) => Some("kubo"),
         }
     }
 

@@ -99,11 +99,19 @@ fn storage(reading: &mut Reading) -> Storage {
             reading.warn(path, "ignored; what it would cache is held in memory");
         }
     }
+    let store = store(reading);
+    let catalog = reading.parsed("storage.catalog", values::catalog);
+    if catalog.is_some() && store == Store::Inmemory {
+        let cause = "an inmemory store has its catalog in memory, too; remove it";
+        reading.error("storage.catalog", cause);
+    }
     Storage {
-        store: store(reading),
+        store,
+        catalog,
         delete_enabled: reading.flag("storage.delete.enabled", false),
         redirect: !reading.flag("storage.redirect.disable", false),
         gateways: reading.list("storage.gateway", values::gateway),
+        recheck: recheck(reading),
         upload_purging: upload_purging(reading),
         read_only: reading.flag("storage.maintenance.readonly.enabled", false),
     }
@@ -264,9 +272,19 @@ fn acknowledge(reading: &mut Reading, path: &str) -> Acknowledge {
     reading.word(path, &words).unwrap_or_default()
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// More often than once a minute would keep a network busy with questions alone.
+fn recheck(reading: &mut Reading) -> Duration {
+    let recheck = reading.duration("storage.recheck").unwrap_or(DAY);
+    if recheck < Duration::from_secs(60) {
+        reading.error("storage.recheck", "must be at least 1m");
+    }
+    recheck
+}
+
 /// Purging is on unless it is switched off, as in distribution.
 fn upload_purging(reading: &mut Reading) -> Option<UploadPurging> {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let path = |key| join("storage.maintenance.uploadpurging", key);
     let purging = UploadPurging {
         age: reading.duration(&path("age")).unwrap_or(7 * DAY),

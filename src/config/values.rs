@@ -2,6 +2,7 @@
 //!
 //! A cause never repeats the text, since it may come from the environment.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Reads a duration as Go's `time.ParseDuration` does: `10s`, `1h30m`, `1.5h`, `500ms`.
@@ -221,6 +222,23 @@ pub(super) fn credential(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Reads where the catalog is: a file. Another database is none, and its URL may hold a password.
+pub(super) fn catalog(text: &str) -> Result<PathBuf, &'static str> {
+    if ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
+    {
+        return Err(
+            "PostgreSQL can't keep the catalog yet; name a file for SQLite, or remove it to have \
+             one below rootdirectory",
+        );
+    }
+    if text.contains("://") || text.ends_with('/') || text.is_empty() || text.contains('\0') {
+        return Err("not a file; write it as in /var/lib/lighthouse/catalog.sqlite");
+    }
+    Ok(PathBuf::from(text))
+}
+
 /// Checks a name that travels as a file name.
 pub(super) fn name(text: &str) -> Result<String, &'static str> {
     let strange = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
@@ -383,6 +401,22 @@ mod test {
         assert!(header_value("max-age=63072000; includeSubDomains").is_ok());
         for bad in ["a\r\nSet-Cookie: x", "a\nb", "\0"] {
             assert!(header_value(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn catalogs() {
+        let path = "/var/lib/lighthouse/catalog.sqlite";
+        assert_eq!(catalog(path), Ok(PathBuf::from(path)));
+        for (bad, cause) in [
+            ("postgres://lighthouse:secret@db/lighthouse", "PostgreSQL"),
+            ("postgresql:///lighthouse", "PostgreSQL"),
+            ("mysql://db", "not a file"),
+            ("/var/lib/lighthouse/", "not a file"),
+            ("", "not a file"),
+        ] {
+            let said = catalog(bad).expect_err(bad);
+            assert!(said.starts_with(cause) && !said.contains("secret"), "{bad}");
         }
     }
 

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! `manifests` gives the media type that each was pushed with; `contents` has every manifest and
-//! blob of every repository once, with `state` as in its voyage and `content` Estuary's number.
+//! blob of every repository once, with how far it had come and `content`, Estuary's number.
 //! Everything is in order, and nothing tells the time, so the same catalog makes the same bytes
 //! and has the same CID.
 //!
@@ -28,9 +28,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::voyage::State;
 use crate::cid::Cid;
 use crate::oci::{Digest, Repository, Tag, manifest};
+use crate::store::pin;
 
 /// The most bytes of a document: some 300,000 manifests and blobs.
 pub const SIZE_MAX: u64 = 64 << 20;
@@ -71,6 +71,34 @@ pub struct Content {
     pub state: State,
     /// Estuary's number for it.
     pub content: Option<u64>,
+}
+
+/// How far content had come on its way to the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It was on a disk only.
+    Local,
+    /// It was on its way.
+    Uploading,
+    /// The network had it and had not pinned it yet.
+    Stored,
+    /// The network kept it.
+    Pinned,
+    /// The network refused it.
+    Failed,
+}
+
+impl From<pin::State> for State {
+    fn from(state: pin::State) -> State {
+        match state {
+            pin::State::Queued => State::Local,
+            pin::State::Uploading => State::Uploading,
+            pin::State::Stored => State::Stored,
+            pin::State::Pinned => State::Pinned,
+            pin::State::Failed => State::Failed,
+        }
+    }
 }
 
 impl Content {

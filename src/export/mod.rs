@@ -9,68 +9,51 @@ pub mod restore;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use crate::blobs::Blobs;
-use crate::catalog::Ledger;
-use crate::catalog::voyage::{State, Voyage};
 use crate::config::{Config, Store};
-use crate::disk::Root;
 use crate::fault::Fault;
+use crate::ipfs::{Ipfs, Network, Reached};
 use crate::oci::{Algorithm, Digest, Repository};
-use crate::pump::Network;
-use crate::status::{Verdict, open, progress, say};
-use document::{Content, Document, Holdings, SIZE_MAX};
+use crate::status::open;
+use crate::store::blob::Place;
+use crate::store::scan;
+use crate::store::{self, Transaction, View};
+use crate::terminal::{self, Verdict};
+use document::{Content, Document, Holdings, SIZE_MAX, State};
 
-/// Where to write the catalog to.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "\
-The document is JSON: repositories with their tags and manifests, and the CID and size of every
-manifest and blob. Without --cid it goes to standard output.
+/// Entries of a page.
+const PAGE: u32 = 100;
+/// The least that a manifest or blob takes of a document, in bytes.
+const CONTENT_SIZE_MIN: u64 = 100;
 
-Exit codes:
-  0  it is written, and all that it names is pinned
-  1  it could not be put on the network
-  2  it could not begin: the configuration is wrong, or the root directory can't be read
-  3  it is written, but some of what it names, or the document itself, is not pinned yet")]
-pub struct Options {
-    /// Put the document on the content network, wait until it is pinned there, and print its CID;
-    /// with export-name configured, Estuary finds it again by that name
-    #[arg(long)]
-    cid: bool,
-    /// How long to wait for the network
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    wait: u64,
-    /// The configuration; else the environment's, and a store in ./data
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// Writes what the options ask for. An error says why it could not begin.
-pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>> {
-    let root = open(&config.storage)?;
-    let network = Network::new(&config.storage)?;
-    if options.cid && network.is_none() {
+/// Writes the catalog as a document: to the network, within the time `wait`, printing its CID, or
+/// else to `out`. An error says why it could not begin.
+pub fn run(
+    config: &Config,
+    wait: Option<Duration>,
+    out: &mut dyn Write,
+) -> Result<Verdict, Box<dyn Error>> {
+    let view = open(&config.storage)?;
+    let ipfs = Ipfs::new(&config.storage)?;
+    let network = ipfs.networks.first();
+    if wait.is_some() && network.is_none() {
         return Err("--cid needs a content network: storage.estuary or storage.kubo".into());
     }
-    let progress = progress()?;
-    let (document, missing) = gather(&root, &progress)?;
+    let progress = terminal::progress();
+    let name = config.storage.store.network_name();
+    let (document, missing) = gather(&view, name, &progress)?;
     let bytes = document.print();
-    if SIZE_MAX < bytes.len() as u64 {
-        let size = bytes.len();
-        return Err(format!("the catalog makes {size} bytes, more than can be restored").into());
-    }
-    let written = match network.filter(|_| options.cid) {
-        Some(network) => {
-            let wait = Duration::from_secs(options.wait);
-            send(config, &network, bytes, wait, &progress)
-        }
+    refuse_too_large(bytes.len() as u64)?;
+    let written = match network.zip(wait) {
+        Some((network, wait)) => send(config, network, bytes, wait, (&progress, out)),
         None => {
             progress.finish_and_clear();
-            say(&String::from_utf8_lossy(&bytes))?;
+            out.write_all(&bytes)?;
+            out.flush()?;
             Ok(Verdict::Well)
         }
     };
@@ -78,9 +61,18 @@ pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>
         Ok(verdict) if warn(&document, &missing) => Ok(verdict),
         Ok(_) => Ok(Verdict::OnItsWay),
         Err(cause) => {
-            eprintln!("error: {cause}");
+            terminal::complain(cause);
             Ok(Verdict::Failed)
         }
+    }
+}
+
+fn refuse_too_large(size: u64) -> Result<(), String> {
+    match size <= SIZE_MAX {
+        true => Ok(()),
+        false => Err(format!(
+            "the catalog makes {size} bytes or more, more than can be restored"
+        )),
     }
 }
 
@@ -90,14 +82,14 @@ fn send(
     network: &Network,
     bytes: Vec<u8>,
     wait: Duration,
-    progress: &ProgressBar,
+    (progress, out): (&ProgressBar, &mut dyn Write),
 ) -> Result<Verdict, String> {
     // Without a name of the owner's, it has one like a blob.
     let name = export_name(config).map(str::to_owned);
     let name = name.unwrap_or_else(|| Digest::of(Algorithm::Sha256, &bytes).hex());
     let tell = |state, so_far: Duration| {
         let doing = match state {
-            State::Stored => "waiting until the export is pinned",
+            Reached::Stored => "waiting until the export is pinned",
             _ => "sending the export",
         };
         progress.set_message(format!("{doing}: {} s", so_far.as_secs()));
@@ -105,14 +97,17 @@ fn send(
     let kept = network.keep(&name, bytes.into(), wait, tell);
     progress.finish_and_clear();
     let kept = kept.map_err(|fault| format!("the export did not get through: {fault}"))?;
-    let cid = kept.cid.as_deref().unwrap_or_default();
-    say(&format!("{cid}\n")).map_err(|err| err.to_string())?;
-    if kept.state == State::Pinned {
+    let cid = kept.cid;
+    let said = writeln!(out, "{cid}").and_then(|()| out.flush());
+    said.map_err(|err| err.to_string())?;
+    if kept.reached == Reached::Pinned {
         return Ok(Verdict::Well);
     }
     let cause = kept.cause.as_deref();
     let cause = cause.unwrap_or("it takes longer than --wait");
-    eprintln!("warning: the export is on the network and not pinned yet: {cause}");
+    terminal::warn(format_args!(
+        "the export is on the network and not pinned yet: {cause}"
+    ));
     Ok(Verdict::OnItsWay)
 }
 
@@ -125,95 +120,143 @@ fn export_name(config: &Config) -> Option<&str> {
     }
 }
 
-/// Reads the catalog; also, what is in no document because it is lost: each with its cause.
-fn gather(
-    root: &Root,
-    progress: &ProgressBar,
-) -> Result<(Document, BTreeMap<Digest, String>), Fault> {
-    let (ledger, blobs) = (Ledger::new(root), Blobs::new(root));
-    let mut document = Document::default();
-    let mut missing = BTreeMap::new();
-    for repository in ledger.names()? {
-        progress.set_message(format!("reading {repository}"));
-        let held = hold(&ledger, &blobs, &repository, &mut document, &mut missing)?;
-        document.repositories.insert(repository, held);
-    }
-    Ok((document, missing))
-}
+/// What is in no document because it is lost: each with its cause.
+type Missing = BTreeMap<Digest, String>;
 
-fn hold(
-    ledger: &Ledger,
-    blobs: &Blobs,
-    repository: &Repository,
-    document: &mut Document,
-    missing: &mut BTreeMap<Digest, String>,
-) -> Result<Holdings, Fault> {
-    let contents = ledger.open(repository)?;
-    let mut held = Holdings::default();
-    for digest in contents.manifests {
-        let bytes = match blobs.read(&digest) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                missing.insert(digest, "it is not on this disk".into());
-                continue;
-            }
-            Err(fault) => {
-                missing.insert(digest, fault.to_string());
-                continue;
-            }
+/// Reads the catalog, page by page.
+fn gather(
+    view: &View,
+    network: Option<&str>,
+    progress: &ProgressBar,
+) -> Result<(Document, Missing), Box<dyn Error>> {
+    let mut gathered = Gathered {
+        view,
+        network,
+        document: Document::default(),
+        missing: Missing::new(),
+    };
+    let mut last = String::new();
+    loop {
+        let page = read(view, |tx| scan::repositories(tx, &last, PAGE))?;
+        let Some(end) = page.last() else {
+            return Ok((gathered.document, gathered.missing));
         };
-        let media_type = ledger.media_type(repository, &digest, &bytes)?;
-        held.manifests.insert(digest, media_type);
-        note(blobs, digest, document)?;
-    }
-    for digest in contents.blobs {
-        if note(blobs, digest, document)? {
-            held.blobs.insert(digest);
-        } else {
-            missing.insert(
-                digest,
-                "it is neither on this disk nor on the network".into(),
-            );
+        last = end.name.to_string();
+        for listed in page {
+            progress.set_message(format!("reading {}", listed.name));
+            let held = gathered.hold(&listed.name)?;
+            // What can't be restored need not be held in memory first.
+            refuse_too_large(gathered.document.contents.len() as u64 * CONTENT_SIZE_MIN)?;
+            gathered.document.repositories.insert(listed.name, held);
         }
     }
-    held.tags = contents.tags;
-    held.tags
-        .retain(|_, digest| held.manifests.contains_key(digest));
-    Ok(held)
 }
 
-/// Notes where a manifest or blob is; whether it is anywhere.
-fn note(blobs: &Blobs, digest: Digest, document: &mut Document) -> Result<bool, Fault> {
-    if document.contents.contains_key(&digest) {
-        return Ok(true);
+fn read<T>(
+    view: &View,
+    ask: impl FnOnce(&Transaction) -> Result<T, store::Error>,
+) -> Result<T, Fault> {
+    Ok(view.read(ask)?)
+}
+
+/// A document on its way.
+struct Gathered<'v> {
+    view: &'v View,
+    network: Option<&'v str>,
+    document: Document,
+    missing: Missing,
+}
+
+impl Gathered<'_> {
+    fn hold(&mut self, repository: &Repository) -> Result<Holdings, Fault> {
+        let mut held = Holdings::default();
+        let mut last = 0;
+        while let Some(end) = read(self.view, |tx| {
+            let page = scan::manifests(tx, repository, last, PAGE)?;
+            for (content, media_type) in &page {
+                match self.view.content(tx, content) {
+                    Ok(Some(_)) => {
+                        self.note(tx, content)?;
+                        held.manifests.insert(content.digest, media_type.clone());
+                    }
+                    Ok(None) => self.lose(content, "it is not on this disk"),
+                    Err(store::Error::Fault(fault)) => self.lose(content, &fault.to_string()),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(page.last().map(|(content, _)| content.id))
+        })? {
+            last = end;
+        }
+        last = 0;
+        while let Some(end) = read(self.view, |tx| {
+            let page = scan::blobs(tx, repository, last, PAGE)?;
+            for content in &page {
+                match self.note(tx, content)? {
+                    true => drop(held.blobs.insert(content.digest)),
+                    false => self.lose(content, "it is neither on this disk nor on the network"),
+                }
+            }
+            Ok(page.last().map(|content| content.id))
+        })? {
+            last = end;
+        }
+        let mut last = String::new();
+        while let Some(end) = read(self.view, |tx| {
+            let page = scan::tags(tx, repository, &last, PAGE)?;
+            let end = page.last().map(|tagged| tagged.name.to_string());
+            let there = page
+                .into_iter()
+                .filter(|tagged| held.manifests.contains_key(&tagged.digest));
+            held.tags
+                .extend(there.map(|tagged| (tagged.name, tagged.digest)));
+            Ok(end)
+        })? {
+            last = end;
+        }
+        Ok(held)
     }
-    let voyage = Voyage::read(&blobs.path(&digest))?;
-    let here = blobs.size(&digest)?;
-    let is_abroad = |voyage: &Voyage| matches!(voyage.state, State::Stored | State::Pinned);
-    let content = match (voyage, here) {
-        (Some(voyage), here) if here.is_some() || is_abroad(&voyage) => Content {
-            size: here.unwrap_or(voyage.size),
-            cid: voyage.cid.and_then(|text| text.parse().ok()),
-            state: voyage.state,
-            content: voyage.content,
-        },
-        (None, Some(size)) => Content {
+
+    fn lose(&mut self, content: &scan::Content, cause: &str) {
+        self.missing.insert(content.digest, cause.to_owned());
+    }
+
+    /// Notes where a manifest or blob is; whether it is anywhere.
+    fn note(&mut self, tx: &Transaction, found: &scan::Content) -> Result<bool, store::Error> {
+        if self.document.contents.contains_key(&found.digest) {
+            return Ok(true);
+        }
+        let here = match found.place {
+            Place::Row => found.size,
+            Place::File => self.view.files().size(&found.digest)?,
+            Place::Nowhere | Place::Network | Place::Missing => None,
+        };
+        let pin = match self.network {
+            Some(network) => scan::pin(tx, network, found.id)?,
+            None => None,
+        };
+        let state = pin.as_ref().map_or(State::Local, |pin| pin.state.into());
+        let is_there = matches!(state, State::Stored | State::Pinned);
+        let Some(size) = here.or(found.size.filter(|_| is_there)) else {
+            return Ok(false);
+        };
+        let (cid, remote) = pin.map(|pin| (pin.cid, pin.remote)).unwrap_or_default();
+        let content = Content {
             size,
-            cid: None,
-            state: State::Local,
-            content: None,
-        },
-        _ => return Ok(false),
-    };
-    document.contents.insert(digest, content);
-    Ok(true)
+            cid: cid.and_then(|text| text.parse().ok()),
+            state,
+            content: remote.and_then(|text| text.parse().ok()),
+        };
+        self.document.contents.insert(found.digest, content);
+        Ok(true)
+    }
 }
 
 /// Most digests that are warned of by name.
 const WARNINGS_MAX: usize = 20;
 
 /// Warns of what can't be restored from the document as it is; whether there is no such thing.
-fn warn(document: &Document, missing: &BTreeMap<Digest, String>) -> bool {
+fn warn(document: &Document, missing: &Missing) -> bool {
     let missing = missing
         .iter()
         .map(|(digest, cause)| format!("{digest} is left out: {cause}"));
@@ -232,15 +275,15 @@ fn warn(document: &Document, missing: &BTreeMap<Digest, String>) -> bool {
     let mut count = 0;
     for warning in missing.chain(open) {
         if count < WARNINGS_MAX {
-            eprintln!("warning: {warning}");
+            terminal::warn(&warning);
         }
         count += 1;
     }
     if 0 < count {
-        eprintln!(
-            "warning: {count} blobs and manifests can't be restored from this export; `registry \
+        terminal::warn(format_args!(
+            "{count} blobs and manifests can't be restored from this export; `registry \
              status` tells how far they are, and a later export has them"
-        );
+        ));
     }
     count == 0
 }

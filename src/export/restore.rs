@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -17,87 +19,76 @@ use indicatif::ProgressBar;
 
 use super::document::{Content, Document, Holdings, SIZE_MAX};
 use super::export_name;
-use crate::blobs::Blobs;
-use crate::catalog::voyage::{State, Voyage};
-use crate::catalog::{Change, Contents, Ledger, NewManifest, Stored};
 use crate::cid::Cid;
-use crate::config::Config;
-use crate::disk::{self, Root, Settling};
+use crate::config::{Config, Storage};
+use crate::disk::{self, Root};
 use crate::estuary::PinState;
 use crate::fault::{Fault, Neighbour, Trouble};
+use crate::ipfs::{Ipfs, Network, Sources};
 use crate::oci::{Digest, Repository, Tag, manifest};
-use crate::pump::Network;
-use crate::status::{Verdict, progress};
-
-/// What to restore, and into what.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "\
-Manifests are fetched; blobs stay on the network, and clients are sent to them or the registry
-fetches them when they are asked for. No server may be using the root directory.
-
-Exit codes:
-  0  everything that the export names is restored
-  1  something could not be fetched; the same command goes on from there
-  2  it could not begin: the configuration is wrong, the root directory is not empty, or the export
-     can't be read
-  3  it is restored, except for what was not on the network when the export was made")]
-pub struct Options {
-    /// The CID that `registry export --cid` printed; without it, the newest export with the name
-    /// that is configured as export-name (Estuary)
-    cid: Option<Cid>,
-    /// Add to a registry that holds something already; what it has stays as it is
-    #[arg(long)]
-    merge: bool,
-    /// The configuration; else the environment's, and a store in ./data
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
+use crate::store::blob::Place;
+use crate::store::restore::{self, Kept, Restored};
+use crate::store::{Store, View, scan};
+use crate::terminal::{self, Verdict};
 
 /// Manifests fetched at a time.
 const AT_A_TIME: usize = 8;
-/// Changes made durable together.
-const BATCH: usize = 64;
-/// Tags written down together; each takes two files.
-const TAGS_AT_A_TIME: usize = BATCH / 4;
+/// Blobs written down in one command.
+const BLOBS_AT_A_TIME: usize = 256;
+/// Manifests with their tags written down in one command.
+const MANIFESTS_AT_A_TIME: usize = 16;
 /// How often a manifest is asked for, and how long to wait in between at first.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Restores what the options say. An error says why it could not begin.
-pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>> {
-    let network = Network::new(&config.storage)?.ok_or(
-        "a restore needs the content network that has the export: storage.estuary or storage.kubo",
-    )?;
-    let path = config.storage.store.rootdirectory();
+/// Restores an export, or the newest one with the configured name; into a store that holds
+/// something only with `merge`. An error says why it could not begin.
+pub fn run(config: &Config, cid: Option<Cid>, merge: bool) -> Result<Verdict, Box<dyn Error>> {
+    let storage = &config.storage;
+    let none = "a restore needs the content network that has the export: storage.estuary or \
+        storage.kubo";
+    let Ipfs { networks, sources } = Ipfs::new(storage)?;
+    let network = networks.first().ok_or(none)?;
+    let name = storage.store.network_name().ok_or(none)?;
+    let path = storage.store.rootdirectory();
     let path = path.ok_or("an inmemory store can't be restored")?;
-    let root = Root::claim(path)?;
-    let progress = progress()?;
+    let root = Root::claim(path, config.http.drain_timeout)?;
+    let progress = terminal::progress();
     progress.set_message("fetching the export");
-    let cid = match options.cid {
+    let cid = match cid {
         Some(cid) => cid,
-        None => find(&network, config)?,
+        None => find(network, config)?,
     };
-    if !options.merge {
-        refuse_to_spoil(&root, &cid)?;
-    }
-    let document = network.fetch(cid, None, SIZE_MAX)?;
+    refuse_to_spoil(&root, storage, &cid, merge)?;
+    let document = sources.fetch(cid, None, SIZE_MAX)?;
     let document = Document::parse(&document).map_err(|cause| format!("{cid}: {cause}"))?;
-    let mut settling = Settling::new(&root);
-    settling.write(&mark(&root), cid.to_string().as_bytes())?;
-    settling.finish()?;
-    progress.suspend(|| eprintln!("restoring {cid}"));
+    let store = Store::open(&root, storage.catalog.as_deref())?;
+    set_mark(&root, &cid)?;
+    progress.suspend(|| terminal::tell(format_args!("restoring {cid}")));
     let restore = Restore {
-        network,
-        blobs: Blobs::new(&root),
-        ledger: Ledger::new(&root),
-        root,
+        sources,
+        name,
+        store,
         document,
         progress,
     };
-    let restored = restore.run();
-    let restored = restored.and_then(|verdict| restore.root.close().map(|()| verdict));
-    restored.or_else(|fault| {
-        eprintln!("error: {fault}; to go on from here, run the same command again");
+    let mut lost = Lost::default();
+    let restored = restore.run(&mut lost).and_then(|tags| {
+        if lost.unfetched.is_empty() {
+            disk::discard(&mark(&root))?;
+            disk::sync(&root.ours(""))?;
+        }
+        Ok(tags)
+    });
+    restore.progress.finish_and_clear();
+    let verdict = restored.map(|tags| restore.tell(tags, &lost));
+    // The catalog is closed before another server may open it.
+    drop(restore);
+    drop(root);
+    verdict.or_else(|fault| {
+        terminal::complain(format_args!(
+            "{fault}; to go on from here, run the same command again"
+        ));
         Ok(Verdict::Failed)
     })
 }
@@ -117,14 +108,22 @@ fn find(network: &Network, config: &Config) -> Result<Cid, Box<dyn Error>> {
     newest.ok_or_else(|| format!("no pinned export is called {name:?}").into())
 }
 
-/// Refuses a root directory that holds anything but what an earlier try of this restore left.
-fn refuse_to_spoil(root: &Root, cid: &Cid) -> Result<(), Box<dyn Error>> {
+/// Refuses a store that holds anything but what an earlier try of this restore left; with `merge`,
+/// only one that can't be read.
+fn refuse_to_spoil(
+    root: &Root,
+    storage: &Storage,
+    cid: &Cid,
+    merge: bool,
+) -> Result<(), Box<dyn Error>> {
+    let view = View::open(root, storage.catalog.as_deref())?;
     let begun = disk::read(&mark(root))?;
     let begun = begun.map(|text| String::from_utf8_lossy(&text).into_owned());
-    if begun.as_ref() == Some(&cid.to_string()) {
+    if merge || begun.as_ref() == Some(&cid.to_string()) {
         return Ok(());
     }
-    if Ledger::new(root).names()?.is_empty() && Blobs::new(root).list()?.is_empty() {
+    let first = view.read(|tx| scan::next(tx, 0)).map_err(Fault::from)?;
+    if first.is_none() {
         return Ok(());
     }
     let path = root.path().display();
@@ -140,12 +139,23 @@ fn mark(root: &Root) -> PathBuf {
     root.ours("restore")
 }
 
+fn set_mark(root: &Root, cid: &Cid) -> Result<(), Fault> {
+    let (path, new) = (mark(root), root.ours("restore.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(cid.to_string().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)
+    });
+    written.map_err(|cause| Fault::disk("write", &path, cause))?;
+    disk::sync(&root.ours(""))
+}
+
 /// A restore under way.
 struct Restore {
-    network: Network,
-    root: Root,
-    blobs: Blobs,
-    ledger: Ledger,
+    sources: Sources,
+    /// The network's name.
+    name: &'static str,
+    store: Store,
     document: Document,
     progress: ProgressBar,
 }
@@ -162,44 +172,40 @@ struct Lost {
 }
 
 impl Restore {
-    fn run(&self) -> Result<Verdict, Fault> {
-        let mut lost = Lost::default();
-        self.fetch_manifests(&mut lost)?;
-        self.write_voyages(&mut lost)?;
+    /// How many tags were written.
+    fn run(&self, lost: &mut Lost) -> Result<usize, Fault> {
+        self.fetch_manifests(lost)?;
+        self.note_blobs(lost)?;
         let mut count = 0;
         for (repository, held) in &self.document.repositories {
             self.progress.set_message(format!("writing {repository}"));
-            count += self.write_repository(repository, held, &mut lost)?;
+            count += self.write_repository(repository, held, lost)?;
         }
-        if lost.unfetched.is_empty() {
-            let mut settling = Settling::new(&self.root);
-            settling.remove(mark(&self.root));
-            settling.finish()?;
-        }
-        self.progress.finish_and_clear();
-        Ok(self.tell(count, &lost))
+        Ok(count)
     }
 
     /// Sums up; how it ended.
     fn tell(&self, tags: usize, lost: &Lost) -> Verdict {
         let repositories = self.document.repositories.len();
         let contents = self.document.contents.len();
-        eprintln!(
+        terminal::tell(format_args!(
             "restored {tags} tags in {repositories} repositories, with {contents} blobs and \
              manifests"
-        );
+        ));
         for note in &lost.notes {
-            eprintln!("note: {note}");
+            terminal::note(note);
         }
         for digest in &lost.unpinned {
-            eprintln!("warning: {digest} was not on the network when this was exported");
+            terminal::warn(format_args!(
+                "{digest} was not on the network when this was exported"
+            ));
         }
         for (digest, fault) in &lost.unfetched {
-            eprintln!("error: {digest} could not be fetched: {fault}");
+            terminal::complain(format_args!("{digest} could not be fetched: {fault}"));
         }
         match (lost.unfetched.is_empty(), lost.unpinned.is_empty()) {
             (false, _) => {
-                eprintln!("error: to go on from here, run the same command again");
+                terminal::complain("to go on from here, run the same command again");
                 Verdict::Failed
             }
             (true, false) => Verdict::OnItsWay,
@@ -207,7 +213,8 @@ impl Restore {
         }
     }
 
-    /// Fetches every manifest that is not here, several at a time, and makes them durable.
+    /// Fetches every manifest that is not here, several at a time. Each is durable before the next
+    /// one is fetched in its place; those that come together share the wait for the disk.
     fn fetch_manifests(&self, lost: &mut Lost) -> Result<(), Fault> {
         let repositories = self.document.repositories.values();
         let all: BTreeSet<Digest> = repositories
@@ -215,67 +222,75 @@ impl Restore {
             .collect();
         let mut wanted = Vec::new();
         for digest in all {
-            match self
-                .document
-                .contents
-                .get(&digest)
-                .map(|it| (it, it.pinned()))
-            {
-                _ if self.blobs.read(&digest)?.is_some() => {}
-                Some((content, Some(cid))) => wanted.push((digest, content, cid)),
-                _ => drop(lost.unpinned.insert(digest)),
+            if self.bytes(&digest)?.is_some() {
+                continue;
+            }
+            match self.kept(&digest) {
+                Some(kept) => wanted.push(kept),
+                None => drop(lost.unpinned.insert(digest)),
             }
         }
-        let (next, (sender, fetched)) = (AtomicUsize::new(0), sync_channel(AT_A_TIME));
-        thread::scope(|scope| {
-            for _ in 0..AT_A_TIME.min(wanted.len()) {
-                let (sender, next, wanted) = (sender.clone(), &next, &wanted);
-                scope.spawn(move || {
-                    while let Some(wanted) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let (digest, content, cid) = wanted;
-                        let bytes = self.fetch_manifest(digest, content, *cid);
-                        if sender.send((digest, content, bytes)).is_err() {
-                            break;
+        let (next, count) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let unfetched = Mutex::new(&mut lost.unfetched);
+        let fetch_next = || -> Result<(), Fault> {
+            while let Some((kept, cid)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.fetch_manifest(&kept.digest, kept.size, *cid) {
+                    Ok(bytes) => self.store.keep_restored(kept.clone(), bytes)?,
+                    Err(fault) => {
+                        // Nobody panics while it is locked.
+                        if let Ok(mut unfetched) = unfetched.lock() {
+                            unfetched.insert(kept.digest, fault);
                         }
                     }
-                });
-            }
-            drop(sender);
-            let mut batch = Batch::new(&self.root);
-            for (at, (digest, content, bytes)) in fetched.into_iter().enumerate() {
-                let (at, all) = (at + 1, wanted.len());
+                }
+                let at = count.fetch_add(1, Ordering::Relaxed) + 1;
+                let all = wanted.len();
                 self.progress
                     .set_message(format!("fetched {at} of {all} manifests"));
-                match bytes {
-                    Ok(bytes) => {
-                        // A manifest that is here must not set out on a voyage again.
-                        let path = self.blobs.path(digest);
-                        voyage(content, true).settle(&mut batch.settling, &path)?;
-                        self.blobs.write(&mut batch.settling, digest, &bytes)?;
-                        batch.count(2)?;
-                    }
-                    Err(fault) => drop(lost.unfetched.insert(*digest, fault)),
-                }
             }
-            batch.finish()
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let threads = AT_A_TIME.min(wanted.len());
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(fetch_next)).collect();
+            threads.into_iter().try_for_each(|thread| {
+                let panicked = |_| Err(Fault::panicked("a manifest was not fetched"));
+                thread.join().unwrap_or_else(panicked)
+            })
         })
+    }
+
+    /// Where the network keeps a digest, if it did when this was exported.
+    fn kept(&self, digest: &Digest) -> Option<(Kept, Cid)> {
+        let content = self.document.contents.get(digest)?;
+        let cid = content.pinned()?;
+        let Content { size, content, .. } = content;
+        let kept = Kept {
+            digest: *digest,
+            size: *size,
+            network: self.name.to_owned(),
+            cid: cid.to_string(),
+            remote: content.map(|number| number.to_string()),
+        };
+        Some((kept, cid))
+    }
+
+    /// The bytes of a manifest, if they are here and whole.
+    fn bytes(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Fault> {
+        let view = self.store.view();
+        Ok(view.read(|tx| match scan::find(tx, digest)? {
+            Some(content) => view.content(tx, &content),
+            None => Ok(None),
+        })?)
     }
 
     /// A manifest from the network. What has the CID and not the digest is no fault of any
     /// gateway: the export itself lies.
-    fn fetch_manifest(
-        &self,
-        digest: &Digest,
-        content: &Content,
-        cid: Cid,
-    ) -> Result<Vec<u8>, Fault> {
+    fn fetch_manifest(&self, digest: &Digest, size: u64, cid: Cid) -> Result<Vec<u8>, Fault> {
         let mut tries = 0;
         let bytes = loop {
             tries += 1;
-            match self
-                .network
-                .fetch(cid, Some(content.size), manifest::SIZE_MAX)
-            {
+            match self.sources.fetch(cid, Some(size), manifest::SIZE_MAX) {
                 Err(fault) if tries < TRIES && fault.retry_after().is_some() => {
                     thread::sleep(PAUSE * tries);
                 }
@@ -293,153 +308,106 @@ impl Restore {
     }
 
     /// Writes down where every blob is that is not here.
-    fn write_voyages(&self, lost: &mut Lost) -> Result<(), Fault> {
+    fn note_blobs(&self, lost: &mut Lost) -> Result<(), Fault> {
         let repositories = self.document.repositories.values();
         let blobs: BTreeSet<Digest> = repositories
             .flat_map(|held| held.blobs.iter().copied())
             .collect();
-        let mut batch = Batch::new(&self.root);
-        for (at, digest) in blobs.iter().enumerate() {
-            self.progress
-                .set_message(format!("noted {at} of {} blobs", blobs.len()));
+        let mut kept = Vec::new();
+        for digest in &blobs {
             if self.is_known(digest)? {
                 continue;
             }
-            match self.document.contents.get(digest) {
-                Some(content) if content.pinned().is_some() => {
-                    let path = self.blobs.path(digest);
-                    voyage(content, false).settle(&mut batch.settling, &path)?;
-                    batch.count(1)?;
-                }
-                _ => drop(lost.unpinned.insert(*digest)),
+            match self.kept(digest) {
+                Some((found, _)) => kept.push(found),
+                None => drop(lost.unpinned.insert(*digest)),
             }
         }
-        batch.finish()
+        for (at, some) in kept.chunks(BLOBS_AT_A_TIME).enumerate() {
+            let (at, all) = (at * BLOBS_AT_A_TIME, kept.len());
+            self.progress
+                .set_message(format!("noted {at} of {all} blobs"));
+            let some = some.to_vec();
+            self.store.write(move |tx| {
+                some.iter()
+                    .try_for_each(|kept| restore::note_kept(tx, kept))
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether a blob can be served as it is: its bytes are here, or it is known where they are.
     fn is_known(&self, digest: &Digest) -> Result<bool, Fault> {
-        let voyage = Voyage::read(&self.blobs.path(digest))?;
-        let is_abroad = voyage.is_some_and(|it| matches!(it.state, State::Stored | State::Pinned));
-        Ok(is_abroad || self.blobs.size(digest)?.is_some())
+        let found = self.store.read(|tx| scan::find(tx, digest))?;
+        Ok(match found.map(|content| content.place) {
+            Some(Place::File) => self.store.files().size(digest)?.is_some(),
+            Some(Place::Row | Place::Network | Place::Missing) => true,
+            Some(Place::Nowhere) | None => false,
+        })
     }
 
-    /// Links what a repository holds, then its manifests with their tags; how many tags.
+    /// Has a repository hold its blobs, then its manifests with their tags; how many tags.
     fn write_repository(
         &self,
         repository: &Repository,
         held: &Holdings,
         lost: &mut Lost,
     ) -> Result<usize, Fault> {
-        let known = self.ledger.open(repository)?;
-        let mut batch = Batch::new(&self.root);
-        let links = held.blobs.iter();
-        for digest in links.filter(|digest| !known.blobs.contains(digest)) {
-            if self.is_known(digest)? {
-                let link = Change::LinkBlob(*digest);
-                self.ledger.change(&mut batch.settling, repository, &link)?;
-                batch.count(1)?;
-            }
+        let blobs: Vec<Digest> = held.blobs.iter().copied().collect();
+        for some in blobs.chunks(BLOBS_AT_A_TIME) {
+            let (some, name) = (some.to_vec(), repository.clone());
+            self.store.write(move |tx| {
+                let mut some = some.iter();
+                some.try_for_each(|digest| restore::hold(tx, &name, digest).map(drop))
+            })?;
         }
-        // A manifest must not be durable before what it needs.
-        batch.finish()?;
-        let mut tags = new_tags(repository, held, &known, &mut lost.notes);
-        let mut count = 0;
-        let mut batch = Batch::new(&self.root);
+        let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
+        for (tag, digest) in &held.tags {
+            tags.entry(*digest).or_default().push(tag.clone());
+        }
+        let (mut count, mut batch) = (0, Vec::new());
         for (digest, media_type) in &held.manifests {
             let tags = tags.remove(digest).unwrap_or_default();
-            if known.manifests.contains(digest) && tags.is_empty() {
-                continue;
-            }
-            let Some(bytes) = self.blobs.read(digest)? else {
+            let Some(bytes) = self.bytes(digest)? else {
                 let left_out = |tag| format!("{repository}:{tag} is left out with its manifest");
                 lost.notes.extend(tags.iter().map(left_out));
                 continue;
             };
-            count += tags.len();
-            let stored = Stored {
+            batch.push(Restored {
+                digest: *digest,
                 media_type: media_type.clone(),
                 bytes: bytes.into(),
-            };
-            // Once, even if nothing points to it.
-            let mut shares = tags.chunks(TAGS_AT_A_TIME);
-            let first = shares.next().unwrap_or_default();
-            for tags in std::iter::once(first).chain(shares) {
-                let put = Change::PutManifest(Box::new(NewManifest {
-                    digest: *digest,
-                    stored: stored.clone(),
-                    tags: tags.to_vec(),
-                    referrer: None,
-                    needs: Vec::new(),
-                    voyage: None,
-                }));
-                self.ledger.change(&mut batch.settling, repository, &put)?;
-                batch.count(2 + 2 * tags.len())?;
+                tags,
+            });
+            if batch.len() == MANIFESTS_AT_A_TIME {
+                count += self.write_manifests(repository, std::mem::take(&mut batch), lost)?;
             }
         }
-        batch.finish()?;
-        Ok(count)
+        Ok(count + self.write_manifests(repository, batch, lost)?)
     }
-}
 
-/// The tags that are to be made, by what they point to. One that is here stays as it is.
-fn new_tags(
-    repository: &Repository,
-    held: &Holdings,
-    known: &Contents,
-    notes: &mut Vec<String>,
-) -> BTreeMap<Digest, Vec<Tag>> {
-    let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
-    for (tag, digest) in &held.tags {
-        match known.tags.get(tag) {
-            Some(own) if own == digest => {}
-            Some(own) => notes.push(format!(
-                "{repository}:{tag} stays at {own}; the export has {digest}"
-            )),
-            None => tags.entry(*digest).or_default().push(tag.clone()),
+    fn write_manifests(
+        &self,
+        repository: &Repository,
+        batch: Vec<Restored>,
+        lost: &mut Lost,
+    ) -> Result<usize, Fault> {
+        let name = repository.clone();
+        let outcomes = self.store.write(move |tx| {
+            let put = |restored: &Restored| {
+                let outcomes = restore::put_manifest(tx, &name, restored)?;
+                Ok((restored.digest, outcomes))
+            };
+            batch.iter().map(put).collect::<Result<Vec<_>, _>>()
+        })?;
+        let mut moved = 0;
+        for (digest, outcomes) in outcomes {
+            moved += outcomes.moved;
+            let stays = |(tag, own): (Tag, Digest)| {
+                format!("{repository}:{tag} stays at {own}; the export has {digest}")
+            };
+            lost.notes.extend(outcomes.kept.into_iter().map(stays));
         }
-    }
-    tags
-}
-
-/// The voyage of what the network keeps.
-fn voyage(content: &Content, is_manifest: bool) -> Voyage {
-    Voyage {
-        cid: content.cid.map(|cid| cid.to_string()),
-        state: State::Pinned,
-        content: content.content,
-        is_manifest,
-        ..Voyage::of(content.size)
-    }
-}
-
-/// Changes that become durable together, a bounded number at a time.
-struct Batch<'r> {
-    root: &'r Root,
-    settling: Settling<'r>,
-    count: usize,
-}
-
-impl<'r> Batch<'r> {
-    fn new(root: &'r Root) -> Batch<'r> {
-        Batch {
-            root,
-            settling: Settling::new(root),
-            count: 0,
-        }
-    }
-
-    /// So many files more; if they are enough, they become durable now.
-    fn count(&mut self, files: usize) -> Result<(), Fault> {
-        self.count += files;
-        if BATCH <= self.count {
-            self.count = 0;
-            std::mem::replace(&mut self.settling, Settling::new(self.root)).finish()?;
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(), Fault> {
-        self.settling.finish()
+        Ok(moved)
     }
 }

@@ -1,20 +1,22 @@
-//! What the root directory says of images and their parts.
+//! What a store says of images and their parts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Wanted;
-use crate::blobs::Blobs;
-use crate::catalog::voyage::{State, Voyage};
-use crate::catalog::{Contents, Ledger};
 use crate::cid::Cid;
-use crate::disk::Root;
 use crate::fault::Fault;
 use crate::nearest::nearest;
 use crate::oci::manifest::{DOCKER_MANIFEST, OCI_MANIFEST};
 use crate::oci::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
+use crate::store::blob::Place;
+use crate::store::pin::State;
+use crate::store::scan::{self, Content, Tagged};
+use crate::store::{self, Transaction, View};
+
+/// Entries of a page.
+const PAGE: u32 = 100;
 
 /// An image with all that it is made of, or what a repository holds beside its images.
 #[derive(Debug)]
@@ -86,115 +88,160 @@ pub enum Standing {
     Foreign,
 }
 
-/// Looks at a root directory.
-pub struct Look {
-    blobs: Blobs,
-    ledger: Ledger,
-    /// Whether blobs travel from here.
-    pub has_network: bool,
+/// Looks at a store.
+pub struct Look<'v> {
+    view: &'v View,
+    /// The network that blobs travel to from here, if they do.
+    network: Option<&'v str>,
 }
 
-impl Look {
-    /// A look at that root.
-    pub fn new(root: &Root, has_network: bool) -> Look {
-        Look {
-            blobs: Blobs::new(root),
-            ledger: Ledger::new(root),
-            has_network,
-        }
+/// What is told of each image; it may end the scan.
+type Visit<'f> = &'f mut dyn FnMut(Image) -> Result<(), Fault>;
+
+impl<'v> Look<'v> {
+    /// A look at a store whose blobs travel to that network.
+    pub fn new(view: &'v View, network: Option<&'v str>) -> Look<'v> {
+        Look { view, network }
     }
 
-    /// The images that are wanted, or all; the inner error says that there is no such image, and
+    /// Asks the catalog within one page.
+    pub fn read<T>(
+        &self,
+        ask: impl FnOnce(&Transaction) -> Result<T, store::Error>,
+    ) -> Result<T, Fault> {
+        Ok(self.view.read(ask)?)
+    }
+
+    /// Visits the images that are wanted, or all. The text says that there is no such image, and
     /// which one may have been meant.
-    pub fn images(
+    pub fn visit(
         &self,
         wanted: Option<&Wanted>,
-        progress: &ProgressBar,
-    ) -> Result<Result<Vec<Image>, String>, Fault> {
-        let Some(Wanted {
-            repository,
-            reference,
-        }) = wanted
-        else {
-            let mut images = Vec::new();
-            for repository in self.ledger.names()? {
-                progress.set_message(format!("reading {repository}"));
-                images.extend(self.all(&repository, &self.ledger.open(&repository)?)?);
-            }
-            return Ok(Ok(images));
+        visit: Visit,
+    ) -> Result<Result<(), String>, Fault> {
+        let Some(wanted) = wanted else {
+            return self
+                .each_repository(&mut |listed| self.visit_all(&listed.name, visit).map(drop))
+                .map(Ok);
         };
-        let contents = self.ledger.open(repository)?;
-        if contents.manifests.is_empty() && contents.blobs.is_empty() {
-            let names = self.ledger.names()?;
-            let known = names.iter().map(Repository::as_str);
-            return Ok(Err(unknown("repository", repository.as_str(), known)));
-        }
-        let Some(reference) = reference else {
-            return self.all(repository, &contents).map(Ok);
+        let repository = &wanted.repository;
+        let Some(reference) = &wanted.reference else {
+            return match self.visit_all(repository, visit)? {
+                true => Ok(Ok(())),
+                false => self.unknown_repository(repository).map(Err),
+            };
         };
-        let Some(digest) = contents.resolve(reference) else {
-            let known = contents.tags.keys().map(Tag::as_str);
-            let named = reference.to_string();
-            let what = format!("image in {repository} is called");
-            return Ok(Err(unknown(&what, &named, known)));
+        let Some((id, digest)) = self.resolve(repository, reference)? else {
+            return self.unknown_image(repository, reference).map(Err);
         };
         let tags = match reference {
             Reference::Tag(tag) => vec![tag.clone()],
-            Reference::Digest(digest) => contents.tags_of(digest),
+            Reference::Digest(_) => self.read(|tx| scan::tags_of(tx, repository, id))?,
         };
-        let image = self.image(repository, &contents, tags, digest)?;
-        Ok(Ok(vec![image]))
+        visit(self.image(repository, tags, digest)?).map(Ok)
     }
 
-    /// Everything that a repository holds: the tagged images, then those without a tag that are
-    /// in no other, then the blobs that are in none of them.
-    fn all(&self, repository: &Repository, contents: &Contents) -> Result<Vec<Image>, Fault> {
-        let mut tagged: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
-        for (tag, digest) in &contents.tags {
-            tagged.entry(*digest).or_default().push(tag.clone());
+    /// Visits each repository that holds a manifest.
+    pub fn each_repository(
+        &self,
+        visit: &mut dyn FnMut(scan::Listed) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut last = String::new();
+        loop {
+            let page = self.read(|tx| scan::repositories(tx, &last, PAGE))?;
+            let Some(end) = page.last() else {
+                return Ok(());
+            };
+            last = end.name.to_string();
+            page.into_iter().try_for_each(&mut *visit)?;
         }
-        let mut tagged: Vec<_> = tagged.into_iter().collect();
-        tagged.sort_by(|one, other| one.1.cmp(&other.1));
-        let mut images = Vec::new();
-        let mut within = HashSet::new();
-        let mut add = |tags, digest, images: &mut Vec<Image>| {
-            let image = self.image(repository, contents, tags, digest)?;
-            let parts = image.parts.iter().filter(|part| part.depth > 0);
-            within.extend(parts.map(|part| part.digest));
-            images.push(image);
-            Ok::<(), Fault>(())
-        };
-        for (digest, tags) in tagged {
-            add(tags, digest, &mut images)?;
+    }
+
+    /// Visits each tag of a repository; whether there was one.
+    pub fn each_tag(
+        &self,
+        repository: &Repository,
+        visit: &mut dyn FnMut(Tagged) -> Result<(), Fault>,
+    ) -> Result<bool, Fault> {
+        let (mut last, mut is_any) = (String::new(), false);
+        loop {
+            let page = self.read(|tx| scan::tags(tx, repository, &last, PAGE))?;
+            let Some(end) = page.last() else {
+                return Ok(is_any);
+            };
+            is_any = true;
+            last = end.name.to_string();
+            page.into_iter().try_for_each(&mut *visit)?;
         }
-        let is_tagged: HashSet<Digest> = contents.tags.values().copied().collect();
-        let mut others: Vec<_> = contents.manifests.difference(&is_tagged).copied().collect();
-        others.sort();
-        for digest in others {
-            add(Vec::new(), digest, &mut images)?;
+    }
+
+    /// Everything that a repository holds: the tagged images, each at the first of its tags; then
+    /// those without a tag that are in no other; then the blobs that are in none of them. Whether
+    /// it holds anything.
+    fn visit_all(&self, repository: &Repository, visit: Visit) -> Result<bool, Fault> {
+        let mut is_any = self.each_tag(repository, &mut |tagged| {
+            let tags = self.read(|tx| scan::tags_of(tx, repository, tagged.manifest))?;
+            match tags.first() == Some(&tagged.name) {
+                true => visit(self.image(repository, tags, tagged.digest)?),
+                false => Ok(()),
+            }
+        })?;
+        let mut last = 0;
+        loop {
+            let page = self.read(|tx| scan::manifests(tx, repository, last, PAGE))?;
+            let Some((end, _)) = page.last() else {
+                break;
+            };
+            (is_any, last) = (true, end.id);
+            for (content, _) in page {
+                let is_in_another = self.read(|tx| {
+                    Ok(scan::is_needed(tx, repository, content.id)?
+                        || !scan::tags_of(tx, repository, content.id)?.is_empty())
+                })?;
+                if !is_in_another {
+                    visit(self.image(repository, Vec::new(), content.digest)?)?;
+                }
+            }
         }
-        images.retain(|image| {
-            let is_within = image.digest.is_some_and(|digest| within.contains(&digest));
-            !(image.tags.is_empty() && is_within)
-        });
-        let mut spare: Vec<_> = contents.blobs.difference(&within).copied().collect();
-        spare.sort();
+        let spare = self.spare(repository, &mut is_any)?;
         if !spare.is_empty() {
-            let part = |digest| self.part(Kind::Blob, 1, digest, None);
-            images.push(Image {
+            visit(Image {
                 repository: repository.clone(),
                 tags: Vec::new(),
                 digest: None,
-                parts: spare.into_iter().map(part).collect::<Result<_, _>>()?,
-            });
+                parts: spare,
+            })?;
         }
-        Ok(images)
+        Ok(is_any)
     }
 
-    fn image(
+    /// The blobs of a repository that none of its manifests needs.
+    fn spare(&self, repository: &Repository, is_any: &mut bool) -> Result<Vec<Part>, Fault> {
+        let (mut parts, mut last) = (Vec::new(), 0);
+        loop {
+            let page = self.read(|tx| {
+                let page = scan::blobs(tx, repository, last, PAGE)?;
+                for content in &page {
+                    if !scan::is_needed(tx, repository, content.id)?
+                        && !scan::is_manifest(tx, repository, content.id)?
+                    {
+                        let digest = content.digest;
+                        parts.push(self.part(tx, Kind::Blob, 1, digest, None)?);
+                    }
+                }
+                Ok(page)
+            })?;
+            let Some(end) = page.last() else {
+                return Ok(parts);
+            };
+            (*is_any, last) = (true, end.id);
+        }
+    }
+
+    /// An image of a repository, with its manifest and all below.
+    pub fn image(
         &self,
         repository: &Repository,
-        contents: &Contents,
         tags: Vec<Tag>,
         digest: Digest,
     ) -> Result<Image, Fault> {
@@ -204,36 +251,44 @@ impl Look {
             if !seen.insert(digest) {
                 continue;
             }
-            let mut own = self.part(Kind::Manifest, depth, digest, None)?;
-            let manifest = match self.blobs.read(&digest) {
-                Ok(bytes) => bytes.unwrap_or_default(),
-                Err(fault) => {
-                    own.standing = Standing::Missing;
-                    own.cause = Some(fault.to_string());
-                    Vec::new()
+            let below = self.read(|tx| {
+                let mut own = self.part(tx, Kind::Manifest, depth, digest, None)?;
+                let manifest = match self.manifest(tx, repository, &digest) {
+                    Ok(manifest) => manifest,
+                    Err(store::Error::Fault(fault)) => {
+                        own.standing = Standing::Missing;
+                        own.cause = Some(fault.to_string());
+                        None
+                    }
+                    Err(error) => return Err(error),
+                };
+                let is_index = manifest.as_ref().is_some_and(|it| !it.manifests.is_empty());
+                own.kind = if is_index {
+                    Kind::Index
+                } else {
+                    Kind::Manifest
+                };
+                parts.push(own);
+                let Some(manifest) = manifest else {
+                    return Ok(Vec::new());
+                };
+                let kinds = kinds(&manifest.media_type);
+                for (descriptor, kind) in manifest.blobs.iter().zip(kinds) {
+                    if seen.insert(descriptor.digest) {
+                        let digest = descriptor.digest;
+                        parts.push(self.part(tx, kind, depth + 1, digest, Some(descriptor))?);
+                    }
                 }
-            };
-            let media_type = self.ledger.media_type(repository, &digest, &manifest)?;
-            // What registry:2 took may be less strict than we are; it has no parts then.
-            let manifest = Manifest::parse(&manifest, Some(&media_type)).ok();
-            if manifest.as_ref().is_some_and(|it| !it.manifests.is_empty()) {
-                own.kind = Kind::Index;
-            }
-            parts.push(own);
-            let Some(manifest) = manifest else {
-                continue;
-            };
-            let kinds = kinds(&manifest.media_type);
-            for (descriptor, kind) in manifest.blobs.iter().zip(kinds) {
-                if seen.insert(descriptor.digest) {
-                    let digest = descriptor.digest;
-                    parts.push(self.part(kind, depth + 1, digest, Some(descriptor))?);
+                // An index may list what nobody pushed here.
+                let mut below = Vec::new();
+                for descriptor in manifest.manifests {
+                    if self.held(tx, repository, &descriptor.digest)?.is_some() {
+                        below.push(descriptor.digest);
+                    }
                 }
-            }
-            // An index may list what nobody pushed here.
-            let below = manifest.manifests.iter().map(|below| below.digest);
-            let below = below.filter(|digest| contents.manifests.contains(digest));
-            ahead.extend(below.rev().map(|digest| (depth + 1, digest)));
+                Ok(below)
+            })?;
+            ahead.extend(below.into_iter().rev().map(|digest| (depth + 1, digest)));
         }
         Ok(Image {
             repository: repository.clone(),
@@ -243,20 +298,87 @@ impl Look {
         })
     }
 
+    /// What a repository's manifest says. None if its bytes are not here, or nothing that we can
+    /// read: what registry:2 took may be less strict than we are.
+    pub fn manifest(
+        &self,
+        tx: &Transaction,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Manifest>, store::Error> {
+        let Some(content) = scan::find(tx, digest)? else {
+            return Ok(None);
+        };
+        let reference = Reference::Digest(*digest);
+        let Some(found) = store::manifest::find(tx, repository, &reference)? else {
+            return Ok(None);
+        };
+        let bytes = self.view.content(tx, &content)?;
+        Ok(bytes.and_then(|bytes| Manifest::parse(&bytes, Some(&found.media_type)).ok()))
+    }
+
+    /// The bytes of small content, such as a configuration, if they are here and whole.
+    pub fn bytes(
+        &self,
+        tx: &Transaction,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, store::Error> {
+        let Some(content) = scan::find(tx, digest)? else {
+            return Ok(None);
+        };
+        match self.view.content(tx, &content) {
+            Err(store::Error::Fault(_)) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// A manifest that a repository holds.
+    fn held(
+        &self,
+        tx: &Transaction,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Content>, store::Error> {
+        let Some(content) = scan::find(tx, digest)? else {
+            return Ok(None);
+        };
+        let is_held = scan::is_manifest(tx, repository, content.id)?;
+        Ok(is_held.then_some(content))
+    }
+
+    fn resolve(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<(i64, Digest)>, Fault> {
+        self.read(|tx| match reference {
+            Reference::Tag(tag) => scan::target(tx, repository, tag),
+            Reference::Digest(digest) => {
+                let held = self.held(tx, repository, digest)?;
+                Ok(held.map(|content| (content.id, *digest)))
+            }
+        })
+    }
+
     fn part(
         &self,
+        tx: &Transaction,
         kind: Kind,
         depth: usize,
         digest: Digest,
         descriptor: Option<&Descriptor>,
-    ) -> Result<Part, Fault> {
-        // Without a network, what a voyage says is of no use to anybody.
-        let voyage = match self.has_network {
-            true => Voyage::read(&self.blobs.path(&digest))?,
-            false => None,
+    ) -> Result<Part, store::Error> {
+        let content = scan::find(tx, &digest)?;
+        let here = match &content {
+            Some(content) => self.size_here(content)?,
+            None => None,
         };
-        let here = self.blobs.size(&digest)?;
-        let standing = match voyage.as_ref().map(|voyage| voyage.state) {
+        // Without a network, what was once pinned is of no use to anybody.
+        let pin = match (self.network, &content) {
+            (Some(network), Some(content)) => scan::pin(tx, network, content.id)?,
+            _ => None,
+        };
+        let standing = match pin.as_ref().map(|pin| pin.state) {
             Some(State::Pinned) => Standing::Pinned,
             Some(State::Stored) => Standing::Stored,
             None if descriptor.is_some_and(Descriptor::is_nondistributable) && here.is_none() => {
@@ -265,21 +387,61 @@ impl Look {
             _ if here.is_none() => Standing::Missing,
             Some(State::Uploading) => Standing::Uploading,
             Some(State::Failed) => Standing::Failed,
-            Some(State::Local) | None => Standing::Local,
+            Some(State::Queued) | None => Standing::Local,
         };
+        let known = content.and_then(|content| content.size);
         let said = descriptor.map(|descriptor| descriptor.size);
-        let travelled = voyage.as_ref().map(|voyage| voyage.size);
-        let cid = voyage.as_ref().and_then(|voyage| voyage.cid.as_deref());
+        let cid = pin.as_ref().and_then(|pin| pin.cid.as_deref());
         Ok(Part {
             kind,
             depth,
             digest,
-            size: here.or(travelled).or(said).unwrap_or(0),
+            size: here.or(known).or(said).unwrap_or(0),
             cid: cid.and_then(|text| text.parse().ok()),
             standing,
-            cause: voyage.and_then(|voyage| voyage.cause),
+            cause: pin.and_then(|pin| pin.cause),
             is_here: here.is_some(),
         })
+    }
+
+    /// The size of content whose bytes are on this machine.
+    pub fn size_here(&self, content: &Content) -> Result<Option<u64>, Fault> {
+        match content.place {
+            Place::Row => Ok(content.size),
+            Place::File => self.view.files().size(&content.digest),
+            Place::Nowhere | Place::Network | Place::Missing => Ok(None),
+        }
+    }
+
+    /// `no repository "hellowrold"; did you mean helloworld?`
+    pub fn unknown_repository(&self, repository: &Repository) -> Result<String, Fault> {
+        let mut known = Vec::new();
+        self.each_repository(&mut |listed| {
+            known.push(listed.name.to_string());
+            Ok(())
+        })?;
+        Ok(unknown("repository", repository.as_str(), &known))
+    }
+
+    fn unknown_image(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<String, Fault> {
+        let mut known = Vec::new();
+        self.each_tag(repository, &mut |tagged| {
+            known.push(tagged.name.to_string());
+            Ok(())
+        })?;
+        let is_here = self.read(|tx| {
+            let holds_manifest = !scan::manifests(tx, repository, 0, 1)?.is_empty();
+            Ok(holds_manifest || !scan::blobs(tx, repository, 0, 1)?.is_empty())
+        })?;
+        if !is_here {
+            return self.unknown_repository(repository);
+        }
+        let what = format!("image in {repository} is called");
+        Ok(unknown(&what, &reference.to_string(), &known))
     }
 }
 
@@ -293,9 +455,8 @@ fn kinds(media_type: &str) -> impl Iterator<Item = Kind> {
     std::iter::once(first).chain(std::iter::repeat(rest))
 }
 
-/// `no repository "hellowrold"; did you mean helloworld?`
-fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
-    match nearest(name, known) {
+fn unknown(what: &str, name: &str, known: &[String]) -> String {
+    match nearest(name, known.iter().map(String::as_str)) {
         Some(known) => format!("no {what} {name:?}; did you mean {known:?}?"),
         None => format!("no {what} {name:?}"),
     }

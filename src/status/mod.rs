@@ -1,151 +1,109 @@
 //! Status: how far images, and the blobs that they are made of, have come on their way to the
-//! content network.
+//! content network; and the list of what there is.
 //!
-//! What the root directory says is read without a lock and without a change, so a server may run
-//! meanwhile. Only Filecoin deals, which nobody writes down here, are asked from the network.
+//! All of it is read by page from a view of the store, so a server may run meanwhile. Only Filecoin
+//! deals, which nobody writes down here, are asked from the network.
 
 mod deals;
+pub mod list;
 mod look;
 mod print;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-
-use crate::config::{Config, Storage};
+use crate::config::Storage;
 use crate::disk::Root;
+use crate::fault::Fault;
+use crate::ipfs::Ipfs;
 use crate::oci::{Reference, Repository};
-use crate::pump::Network;
-use look::{Look, Standing};
+use crate::store::View;
+use crate::terminal::{self, Format, Verdict};
+use deals::Deals;
+use look::{Image, Look, Standing};
 use print::Report;
 
-/// What to tell of, and how.
-#[derive(clap::Args, Debug)]
-#[command(after_help = "\
-States:
-  local      on this disk only; it will travel, if a network is configured
-  uploading  on its way
-  stored     the network has it and has not pinned it yet
-  pinned     the network keeps it
-  failed     the network refuses it; it is tried again
-  missing    neither here nor on the network
-  foreign    to be fetched from elsewhere, as its media type says
-
-Exit codes:
-  0  all that was asked for is pinned, or stays on this disk because no network is configured
-  1  something failed, or is not there
-  2  nothing could be told: the configuration is wrong, or the root directory can't be read
-  3  something is still on its way")]
-pub struct Options {
-    /// What to tell of: REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST; else all images
-    #[arg(value_name = "REPOSITORY[:TAG]")]
-    image: Option<Wanted>,
-    /// The configuration; else the environment's, and a store in ./data
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// For people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-}
-
-/// What the output is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Aligned columns.
-    Table,
-    /// One JSON document, with everything in full.
-    Json,
-}
-
-/// An image, or all images of a repository.
+/// An image, or all images of a repository: REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
+pub struct Wanted {
     repository: Repository,
     reference: Option<Reference>,
 }
 
-/// How a command that looks at the network's side of things ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All is where it should be.
-    Well,
-    /// Something failed, or is not there.
-    Failed,
-    /// Something is still on its way.
-    OnItsWay,
-}
-
-/// Prints what the options ask for. An error says why nothing could be told.
-pub fn run(config: &Config, options: &Options) -> Result<Verdict, Box<dyn Error>> {
-    let root = open(&config.storage)?;
-    let network = Network::new(&config.storage)?;
-    let progress = progress()?;
-    let look = Look::new(&root, network.is_some());
-    let images = match look.images(options.image.as_ref(), &progress)? {
-        Ok(images) => images,
-        Err(unknown) => {
-            drop(progress);
-            eprintln!("error: {unknown}");
-            return Ok(Verdict::Failed);
+/// Prints how far what is wanted, or everything, has come. An error says why nothing could be told.
+pub fn run(
+    storage: &Storage,
+    wanted: Option<&Wanted>,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<Verdict, Box<dyn Error>> {
+    let view = open(storage)?;
+    let ipfs = Ipfs::new(storage)?;
+    let progress = terminal::progress();
+    let network = ipfs.networks.first();
+    let mut deals = network
+        .filter(|network| network.makes_deals())
+        .map(|network| Deals::new(network, &progress));
+    let network = storage.store.network_name();
+    let look = Look::new(&view, network);
+    let mut report = Report::new(format, network.is_some(), deals.is_some(), out);
+    // Deals are asked for together.
+    let mut waiting: Vec<Image> = Vec::new();
+    let mut tell = |images: &mut Vec<Image>| -> Result<(), Fault> {
+        if let Some(deals) = &mut deals {
+            deals.ask(images);
+        }
+        let known = deals.as_ref().map(|deals| &deals.known);
+        let mut tell_of = |image: Image| report.image(&image, known).map_err(print::fault);
+        progress.suspend(|| images.drain(..).try_for_each(&mut tell_of))?;
+        if let Some(deals) = &mut deals {
+            deals.known.clear();
+        }
+        Ok(())
+    };
+    let mut visit = |image: Image| {
+        progress.set_message(format!("reading {}", image.repository));
+        waiting.push(image);
+        match waiting.len() < IMAGES_AT_A_TIME {
+            true => Ok(()),
+            false => tell(&mut waiting),
         }
     };
-    let deals = network
-        .filter(Network::makes_deals)
-        .map(|network| deals::ask(&network, &images, &progress));
-    drop(progress);
-    let verdict = judge(images.iter().flat_map(|image| &image.parts), &look);
-    let report = Report {
-        images: &images,
-        has_network: look.has_network,
-        deals: deals.as_ref().map(|asked| &asked.known),
-        note: deals.as_ref().and_then(deals::Asked::note),
-    };
-    if let Some(note) = &report.note {
-        eprintln!("note: {note}");
+    let visited = look.visit(wanted, &mut visit)?;
+    if let Err(unknown) = visited {
+        progress.finish_and_clear();
+        terminal::complain(unknown);
+        return Ok(Verdict::Failed);
     }
-    let text = match options.format {
-        Format::Table => report.table(),
-        Format::Json => report.json(),
-    };
-    say(&text)?;
-    Ok(verdict)
+    tell(&mut waiting)?;
+    progress.finish_and_clear();
+    let note = deals.as_ref().and_then(Deals::note);
+    if let Some(note) = &note {
+        terminal::note(note);
+    }
+    let states = report.end(note.as_deref()).map_err(print::fault)?;
+    Ok(judge(&states, network.is_some()))
 }
 
-/// Opens the root directory of a store for reading; a server may be using it.
-pub fn open(storage: &Storage) -> Result<Root, Box<dyn Error>> {
+/// How many images are told of together.
+const IMAGES_AT_A_TIME: usize = 100;
+
+/// Opens a view of the store of a configuration.
+pub fn open(storage: &Storage) -> Result<View, Box<dyn Error>> {
     let Some(path) = storage.store.rootdirectory() else {
         return Err("an inmemory store is known to nobody but the server that has it".into());
     };
-    Ok(Root::open(path)?)
+    let root = Root::open(path)?;
+    Ok(View::open(&root, storage.catalog.as_deref())?)
 }
 
-/// A line on standard error, if that is a terminal, for how far it is. It vanishes in the end.
-pub fn progress() -> Result<ProgressBar, Box<dyn Error>> {
-    let style = ProgressStyle::with_template("{wide_msg}")?;
-    let line = ProgressBar::no_length().with_style(style);
-    Ok(line.with_finish(ProgressFinish::AndClear))
-}
-
-/// Prints what was asked for; whoever has read enough may go.
-pub fn say(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        said => said,
-    }
-}
-
-fn judge<'p>(parts: impl Iterator<Item = &'p look::Part>, look: &Look) -> Verdict {
-    let standings: BTreeSet<Standing> = parts.map(|part| part.standing).collect();
-    let has = |some: &[Standing]| some.iter().any(|one| standings.contains(one));
+fn judge(states: &BTreeMap<Standing, usize>, has_network: bool) -> Verdict {
+    let has = |some: &[Standing]| some.iter().any(|one| states.contains_key(one));
     if has(&[Standing::Failed, Standing::Missing]) {
         Verdict::Failed
-    } else if look.has_network && has(&[Standing::Local, Standing::Uploading, Standing::Stored]) {
+    } else if has_network && has(&[Standing::Local, Standing::Uploading, Standing::Stored]) {
         Verdict::OnItsWay
     } else {
         Verdict::Well

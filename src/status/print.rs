@@ -1,165 +1,191 @@
-//! The report: a table for people, JSON for programs.
+//! The report: a table for people, JSON for programs, image by image.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::look::{Image, Kind, Part, Standing};
 use crate::cid::Cid;
 use crate::estuary::{Deal, DealState};
+use crate::fault::Fault;
 use crate::oci::{Digest, Tag};
+use crate::terminal::{Format, List, Table, size_text};
 
-/// What is known, to be printed.
-pub struct Report<'r> {
-    /// The images, in order.
-    pub images: &'r [Image],
-    /// Whether anything travels from here.
-    pub has_network: bool,
-    /// The deals that are known; `None` where none are made.
-    pub deals: Option<&'r HashMap<Cid, Vec<Deal>>>,
-    /// What a reader should know of it all.
-    pub note: Option<String>,
+/// The deals that are known, by what the network calls the content; `None` where none are made.
+pub type Known<'k> = Option<&'k HashMap<Cid, Vec<Deal>>>;
+
+/// A report on its way.
+pub struct Report<'o> {
+    out: &'o mut dyn Write,
+    form: Form,
+    totals: Totals,
+    /// What was counted, by the first half of its hash: what is enough to tell two from each
+    /// other takes little memory.
+    seen: HashSet<u128>,
 }
 
-/// A line of the table.
-enum Row {
-    Cells(Vec<String>),
-    /// A text that belongs to no column.
-    Note(String),
+enum Form {
+    Table(Table),
+    Json(List),
 }
 
-impl Report<'_> {
-    /// Aligned columns, an image after the other with its parts below it, and a line of totals.
-    pub fn table(&self) -> String {
+impl<'o> Report<'o> {
+    /// A report of a registry that has a network, and whose network makes deals.
+    pub fn new(
+        format: Format,
+        has_network: bool,
+        has_deals: bool,
+        out: &'o mut dyn Write,
+    ) -> Report<'o> {
         let titles = ["IMAGE", "SIZE", "STATE", "CID", "DEALS"];
-        let mut rows = vec![Row::Cells(titles.map(String::from).into())];
-        for image in self.images {
-            let size = image.parts.iter().map(|part| part.size).sum();
-            rows.push(Row::Cells(vec![
-                label(image),
-                size_text(size),
-                summary(&image.parts),
-            ]));
-            for part in &image.parts {
-                rows.push(Row::Cells(self.cells(part)));
-                let cause = part.cause.as_ref();
-                let indent = "  ".repeat(part.depth + 2);
-                rows.extend(cause.map(|cause| Row::Note(format!("{indent}because: {cause}"))));
-            }
-        }
-        let columns = match (self.has_network, self.deals.is_some()) {
+        let columns = match (has_network, has_deals) {
             (false, _) => 3,
             (true, false) => 4,
             (true, true) => 5,
         };
-        let mut table = align(rows, columns);
-        // A formatter that writes to a text never fails.
-        let _ = writeln!(table, "{}", self.totals().in_words());
-        table
-    }
-
-    fn cells(&self, part: &Part) -> Vec<String> {
-        let hex = part.digest.hex();
-        let indent = "  ".repeat(part.depth + 1);
-        vec![
-            format!("{indent}{} {}", word(part.kind), &hex[..12]),
-            size_text(part.size),
-            word(part.standing),
-            part.cid.map_or("-".into(), |cid| cid.to_string()),
-            self.deals_text(part),
-        ]
-    }
-
-    /// The deals of a part, as far as it can have any.
-    fn deals_text(&self, part: &Part) -> String {
-        match (self.known_deals(part), part.standing) {
-            (Some([]), _) => "none".into(),
-            (Some(deals), _) => {
-                let deal = |deal: &Deal| {
-                    let state = state_of(deal);
-                    format!("{} {} {state}", deal.miner, deal.id)
-                };
-                deals.iter().map(deal).collect::<Vec<_>>().join(", ")
-            }
-            (None, Standing::Pinned | Standing::Stored) => "-".into(),
-            (None, _) => String::new(),
-        }
-    }
-
-    fn known_deals(&self, part: &Part) -> Option<&[Deal]> {
-        let known = self.deals?.get(&part.cid?)?;
-        Some(known)
-    }
-
-    /// One document, with everything in full.
-    pub fn json(&self) -> String {
-        let document = Document {
-            images: self.images.iter().map(|image| self.entry(image)).collect(),
-            totals: self.totals(),
-            note: self.note.as_deref(),
+        let form = match format {
+            Format::Table => Form::Table(Table::new(&titles[..columns], 1)),
+            Format::Json => Form::Json(List::new("images")),
         };
-        // Texts and numbers always have their JSON.
-        let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-        text.push('\n');
-        text
+        Report {
+            out,
+            form,
+            totals: Totals::default(),
+            seen: HashSet::new(),
+        }
     }
 
-    fn entry<'i>(&self, image: &'i Image) -> ImageEntry<'i> {
-        let parts = image.parts.iter().map(|part| {
-            let deals = self.known_deals(part).map(|deals| {
-                let deal = |deal: &Deal| DealEntry {
-                    miner: deal.miner.clone(),
-                    id: deal.id,
-                    state: state_of(deal),
-                };
-                deals.iter().map(deal).collect()
-            });
-            PartEntry {
-                kind: part.kind,
-                digest: part.digest.to_string(),
-                size: part.size,
-                cid: part.cid.map(|cid| cid.to_string()),
-                state: part.standing,
-                cause: part.cause.as_deref(),
-                local: part.is_here,
-                deals: self.deals.map(|_| deals),
+    /// Tells of an image, with its parts below it.
+    pub fn image(&mut self, image: &Image, deals: Known) -> io::Result<()> {
+        self.count(image);
+        let table = match &mut self.form {
+            Form::Json(list) => return list.entry(self.out, &entry(image, deals)),
+            Form::Table(table) => table,
+        };
+        let size = image.parts.iter().map(|part| part.size).sum();
+        table.cells(vec![label(image), size_text(size), summary(&image.parts)]);
+        for part in &image.parts {
+            table.cells(cells(part, deals));
+            if let Some(cause) = &part.cause {
+                let indent = "  ".repeat(part.depth + 2);
+                table.note(format!("{indent}because: {cause}"));
             }
-        });
-        ImageEntry {
-            repository: image.repository.as_str(),
-            tags: image.tags.iter().map(Tag::as_str).collect(),
-            digest: image.digest.map(|digest| digest.to_string()),
-            size: image.parts.iter().map(|part| part.size).sum(),
-            state: summary(&image.parts),
-            parts: parts.collect(),
         }
+        table.print_page(self.out)
+    }
+
+    /// Ends with the totals, and with what a reader should know of it all; how many manifests and
+    /// blobs are in which state.
+    pub fn end(self, note: Option<&str>) -> io::Result<BTreeMap<Standing, usize>> {
+        let totals = self.totals;
+        match self.form {
+            Form::Table(mut table) => {
+                table.note(totals.in_words());
+                table.print(self.out)?;
+            }
+            Form::Json(list) => {
+                let totals = &totals;
+                list.end(self.out, &Ending { totals, note })?;
+            }
+        }
+        Ok(totals.states)
     }
 
     /// Each manifest and blob counts once, however many images need it.
-    fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        let mut seen: HashSet<Digest> = HashSet::new();
-        for image in self.images {
-            totals.images += usize::from(image.digest.is_some());
-            for part in &image.parts {
-                if seen.insert(part.digest) {
-                    totals.parts += 1;
-                    totals.size += part.size;
-                    *totals.states.entry(part.standing).or_default() += 1;
-                }
+    fn count(&mut self, image: &Image) {
+        self.totals.images += usize::from(image.digest.is_some());
+        for part in &image.parts {
+            if self.seen.insert(short(&part.digest)) {
+                self.totals.parts += 1;
+                self.totals.size += part.size;
+                *self.totals.states.entry(part.standing).or_default() += 1;
             }
         }
-        totals
     }
 }
 
+/// Standard output that can't be written to.
+pub fn fault(cause: io::Error) -> Fault {
+    Fault::disk("write", "standard output", cause)
+}
+
+fn short(digest: &Digest) -> u128 {
+    let half = digest.hash().first_chunk();
+    // Each hash has 32 bytes or more.
+    half.map_or(0, |bytes| u128::from_be_bytes(*bytes))
+}
+
+fn cells(part: &Part, deals: Known) -> Vec<String> {
+    let hex = part.digest.hex();
+    let indent = "  ".repeat(part.depth + 1);
+    vec![
+        format!("{indent}{} {}", word(part.kind), &hex[..12]),
+        size_text(part.size),
+        word(part.standing),
+        part.cid.map_or("-".into(), |cid| cid.to_string()),
+        deals_text(part, deals),
+    ]
+}
+
+/// The deals of a part, as far as it can have any.
+fn deals_text(part: &Part, deals: Known) -> String {
+    match (known_deals(part, deals), part.standing) {
+        (Some([]), _) => "none".into(),
+        (Some(deals), _) => {
+            let deal = |deal: &Deal| {
+                let state = state_of(deal);
+                format!("{} {} {state}", deal.miner, deal.id)
+            };
+            deals.iter().map(deal).collect::<Vec<_>>().join(", ")
+        }
+        (None, Standing::Pinned | Standing::Stored) => "-".into(),
+        (None, _) => String::new(),
+    }
+}
+
+fn known_deals<'k>(part: &Part, deals: Known<'k>) -> Option<&'k [Deal]> {
+    let known = deals?.get(&part.cid?)?;
+    Some(known)
+}
+
+fn entry<'i>(image: &'i Image, deals: Known) -> ImageEntry<'i> {
+    let parts = image.parts.iter().map(|part| {
+        let known = known_deals(part, deals).map(|deals| {
+            let deal = |deal: &Deal| DealEntry {
+                miner: deal.miner.clone(),
+                id: deal.id,
+                state: state_of(deal),
+            };
+            deals.iter().map(deal).collect()
+        });
+        PartEntry {
+            kind: part.kind,
+            digest: part.digest.to_string(),
+            size: part.size,
+            cid: part.cid.map(|cid| cid.to_string()),
+            state: part.standing,
+            cause: part.cause.as_deref(),
+            local: part.is_here,
+            deals: deals.map(|_| known),
+        }
+    });
+    ImageEntry {
+        repository: image.repository.as_str(),
+        tags: image.tags.iter().map(Tag::as_str).collect(),
+        digest: image.digest.map(|digest| digest.to_string()),
+        size: image.parts.iter().map(|part| part.size).sum(),
+        state: summary(&image.parts),
+        parts: parts.collect(),
+    }
+}
+
+/// What follows the images.
 #[derive(Serialize)]
-struct Document<'d> {
-    images: Vec<ImageEntry<'d>>,
-    totals: Totals,
+struct Ending<'e> {
+    totals: &'e Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'d str>,
+    note: Option<&'e str>,
 }
 
 #[derive(Serialize)]
@@ -237,7 +263,7 @@ fn label(image: &Image) -> String {
 }
 
 /// The state that all parts have, or how many of them are pinned.
-fn summary(parts: &[Part]) -> String {
+pub fn summary(parts: &[Part]) -> String {
     let counted = || {
         parts
             .iter()
@@ -268,86 +294,5 @@ fn word(named: impl Serialize) -> String {
         Ok(serde_json::Value::String(word)) => word,
         // Both are enums of bare words.
         _ => String::new(),
-    }
-}
-
-/// `512 B`, `1.2 kB`, `3.4 MB`: decimal, as docker prints them.
-fn size_text(size: u64) -> String {
-    if size < 1000 {
-        return format!("{size} B");
-    }
-    let mut size = size as f64;
-    let mut unit = "";
-    for next in ["kB", "MB", "GB", "TB", "PB"] {
-        // What would be rounded up to 1000 has the next unit.
-        if size < 999.95 {
-            break;
-        }
-        size /= 1000.0;
-        unit = next;
-    }
-    format!("{size:.1} {unit}")
-}
-
-/// Puts cells under each other; numbers, in the second column, end at the same place.
-fn align(rows: Vec<Row>, columns: usize) -> String {
-    let mut widths = vec![0; columns];
-    for row in &rows {
-        if let Row::Cells(cells) = row {
-            for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        match row {
-            Row::Note(note) => line = note,
-            Row::Cells(cells) => {
-                for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-                    let _ = match at {
-                        1 => write!(line, "{cell:>width$}  "),
-                        _ => write!(line, "{cell:width$}  "),
-                    };
-                }
-            }
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_at_a_glance() {
-        for (size, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (1234, "1.2 kB"),
-            (999_949, "999.9 kB"),
-            (999_950, "1.0 MB"),
-            (34_000_000_000, "34.0 GB"),
-            (u64::MAX, "18446.7 PB"),
-        ] {
-            assert_eq!(size_text(size), text);
-        }
-    }
-
-    #[test]
-    fn columns_stand_under_each_other() {
-        let cells = |cells: [&str; 3]| Row::Cells(cells.map(String::from).into());
-        let rows = vec![
-            cells(["IMAGE", "SIZE", "STATE"]),
-            cells(["é", "1.2 kB", "local"]),
-            Row::Note("  because: why".into()),
-        ];
-        let table = "IMAGE    SIZE  STATE\né      1.2 kB  local\n  because: why\n";
-        assert_eq!(align(rows, 3), table);
     }
 }

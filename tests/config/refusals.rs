@@ -244,6 +244,10 @@ const MISFITS: &[(&str, &str)] = &[
         "maxthreads: must be a whole number",
     ),
     (
+        "storage: {kubo: {}, recheck: 1s}",
+        "storage.recheck: must be at least 1m",
+    ),
+    (
         "storage: {kubo: {acknowledge: never}}",
         "acknowledge: must be one of local, pinned",
     ),

@@ -18,6 +18,8 @@ use std::process::Stdio;
 
 use abroad::{Abroad, Said};
 use lighthouse::cid::{Cid, Import, Unixfs};
+use lighthouse::disk::Root;
+use lighthouse::store::{View, scan};
 use serde_json::{Value, json};
 use world::{Blob, Hub, Image, Program};
 
@@ -353,9 +355,8 @@ fn a_restore_that_was_killed_goes_on() {
     abroad.double.set(json!({ "faults": orders }));
     let mut command = abroad.command("new", &["restore", &cid]);
     let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
-    let blobs = abroad.root("new").join("docker/registry/v2/blobs");
     world::await_some("some manifests", || {
-        (7 < manifests_in(&blobs)).then_some(())
+        (7 < manifests_in(&abroad.root("new"))).then_some(())
     });
     child.kill().expect("it is at work");
     child.wait().expect("it is ours");
@@ -370,14 +371,18 @@ fn a_restore_that_was_killed_goes_on() {
     cargo.is_at(&serve(&abroad, "new"));
 }
 
-/// How many manifests lie in a folder, or below it.
-fn manifests_in(folder: &Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let count = |path: &Path| match path.is_dir() {
-        true => manifests_in(path),
-        false => usize::from(path.ends_with("data")),
+/// How many manifests a restore has fetched into a root directory.
+fn manifests_in(root: &Path) -> usize {
+    let view = Root::open(root).and_then(|root| View::open(&root, None));
+    // Its catalog may not be there yet.
+    let Ok(view) = view else {
+        return 0;
     };
-    entries.map(|entry| count(&entry.path())).sum()
+    let (mut count, mut last) = (0, 0);
+    while let Ok(Some(found)) = view.read(|tx| scan::next(tx, last)) {
+        (count, last) = (count + 1, found.id);
+    }
+    count
 }
 
 /// How many requests the shuttle's gateway had.

@@ -1,0 +1,3 @@
+//! `registry migrate`: copy images from another registry.
+
+pub use lighthouse::migrate::{Options, run};
