@@ -5,9 +5,12 @@
 //! `log::info!(repository = name; "manifest stored")`. Records under the target [`ACCESS`] are
 //! the access log; those under [`FATAL`] are the last words of a program that gives up.
 
+mod outlet;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::kv::{Error, Key, Value, VisitSource};
@@ -15,6 +18,7 @@ use log::{Level, LevelFilter, Record};
 use serde_json::json;
 
 use crate::config::{Formatter, Log};
+use outlet::Outlet;
 
 /// The target of access log records.
 pub const ACCESS: &str = "access";
@@ -22,11 +26,12 @@ pub const ACCESS: &str = "access";
 /// The target of an error after which the program ends; it is written as `FATA` and `fatal`.
 pub const FATAL: &str = "registry::fatal";
 
-/// Starts the log of this process. Lines go to standard error, each in one write. The first
-/// call wins; later ones change nothing.
+/// Starts the log of this process. Lines go to standard error, each in one write, or are lost and
+/// counted where nobody reads them: a log stops nobody. The first call wins; later ones change
+/// nothing.
 pub fn start(log: &Log) {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let form = Form {
+    let form = Arc::new(Form {
         formatter: log.formatter,
         fields: log
             .fields
@@ -34,8 +39,9 @@ pub fn start(log: &Log) {
             .map(|(key, value)| (key.clone(), json!(value)))
             .collect(),
         color: std::io::stderr().is_terminal() && !no_color,
-    };
+    });
     let began = Instant::now();
+    let outlet = Outlet::new(Arc::clone(&form), began);
     // Libraries have their say when something is wrong, or when somebody looks closely.
     let others = if log.level < LevelFilter::Debug {
         LevelFilter::Warn
@@ -52,6 +58,7 @@ pub fn start(log: &Log) {
         .filter_module("lighthouse", log.level)
         .filter_module("registry", log.level)
         .filter_module(ACCESS, access)
+        .target(env_logger::Target::Pipe(Box::new(outlet)))
         .format(move |out, record| {
             let line = form.line(record, began.elapsed(), SystemTime::now());
             out.write_all(line.as_bytes())
@@ -230,7 +237,7 @@ fn json_line<const N: usize>(
 }
 
 /// A time as RFC 3339 writes it, in UTC with microseconds: `2026-01-31T23:59:59.000000Z`.
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     // A clock before 1970 is not set; it reads as 1970.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (day, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
