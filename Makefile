@@ -18,7 +18,7 @@ need = command -v $(1) >/dev/null || { \
 		echo "$(1) is missing; install it and try again: apt-get install $(2)" >&2; exit 1; \
 	fi; }
 
-.PHONY: all run test clients bench deny clean help tools
+.PHONY: all run test soak clients bench deny clean help tools
 
 all: bin/registry ## Build bin/registry (the default)
 
@@ -47,6 +47,13 @@ test: tools ## Check the format, lint, and run every test a fresh machine can ru
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked
+
+soak: tools ## Fail every call of the disk, race and kill for long (as root; an hour or so)
+	@$(call want,strace,strace)
+	@$(call want,mkfs.xfs,xfsprogs)
+	@$(call want,mkfs.btrfs,btrfs-progs)
+	FAULTS=all RACE_ROUNDS=40 MODEL_STEPS=5000 \
+		$(CARGO) test --locked --test registry -- --nocapture every_call_fails races seeded
 
 clients: bin/registry ## Walk docker, containerd, podman and others through it (as root, Debian)
 	tests/tools/install $(filter-out install kubo,$(notdir $(wildcard tests/tools/*)))

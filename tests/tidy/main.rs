@@ -3,6 +3,7 @@
 
 mod floors;
 mod rust;
+mod safety;
 mod tried;
 
 use std::{fs, path::Path};
