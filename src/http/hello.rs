@@ -4,6 +4,7 @@
 //! take a connection that just ends for a fault of the network.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,10 @@ use socket2::Socket;
 pub(super) const HANDSHAKE: u8 = 0x16;
 /// How long a hello may take from its first byte to its last.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(30);
-/// The most that is taken in behind the hello, in bytes.
+/// The most that is taken in behind the hello, in bytes, before the answer and again after it.
 const BEHIND_SIZE_MAX: usize = 64 << 10;
+/// How long the client's end is waited for after the answer.
+const LINGER_TIME_MAX: Duration = Duration::from_millis(200);
 /// The least time between two lines of the log.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -26,8 +29,8 @@ const SENTENCE: &str = "this port speaks plain HTTP, not TLS";
 /// closed.
 ///
 /// A close while bytes are unread becomes a reset, which may take the answer away on its way, so
-/// all that has come is read first. Nothing is waited for after the answer: a client of TLS says
-/// no more until it has one.
+/// all that has come is read first, and what still comes after the answer. That ends soon: a client
+/// of TLS closes as soon as it has an answer that is none.
 pub(super) fn answer(socket: &Socket) -> io::Result<()> {
     let deadline = Instant::now() + HELLO_TIME_MAX;
     let mut client = Until { socket, deadline };
@@ -46,7 +49,10 @@ pub(super) fn answer(socket: &Socket) -> io::Result<()> {
         "HTTP/1.0 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
          Content-Length: {length}\r\n\r\n{SENTENCE}\n"
     );
-    (&*socket).write_all(answer.as_bytes())
+    (&*socket).write_all(answer.as_bytes())?;
+    socket.shutdown(Shutdown::Write)?;
+    client.deadline = Instant::now() + LINGER_TIME_MAX;
+    io::copy(&mut client.take(BEHIND_SIZE_MAX as u64), &mut io::sink()).map(drop)
 }
 
 /// What comes over a socket until some time.

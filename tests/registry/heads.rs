@@ -111,6 +111,23 @@ fn a_tls_hello_is_answered_in_plain_http() {
     hub.get("/v2/").expect(200);
 }
 
+/// A close while bytes are on their way would be a reset, which takes the answer along on its way
+/// through some networks.
+#[test]
+fn what_comes_right_behind_a_hello_meets_no_reset() {
+    let hub = Served::on(Place::Disk);
+    let mut resets = 0;
+    for _ in 0..100 {
+        let mut line = hub.line();
+        line.say(hello(250));
+        told_to_speak_plainly(&line.read_to_end());
+        let said = [(); 4].map(|()| line.try_say([0x17; 3000]));
+        resets += usize::from(said.iter().any(Result::is_err));
+    }
+    // Nobody is waited for for long, and this thread may have to wait for its turn.
+    assert!(resets < 50, "{resets}");
+}
+
 /// docker, containerd, skopeo, crane and others try TLS first. Go's clients fall back to plain HTTP
 /// when the answer begins with `HTTP/`, and only then.
 #[track_caller]
