@@ -5,12 +5,15 @@ use super::name::{Reference, Repository, Tag};
 use super::range::{ByteRange, ChunkRange, number};
 use super::refusal::Refusal;
 
+/// All methods that some URL takes.
+const METHODS: &str = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS";
+
 /// What a client asks; one variant for each endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Whether this is a registry (`GET /v2/`); also the root, which load balancers ask.
     Base,
-    /// What can be done with a URL (`OPTIONS`): these methods.
+    /// What can be done with a URL, or at all (`OPTIONS`): these methods.
     Options(&'static str),
     /// The repositories of the registry (distribution's `GET /v2/_catalog`).
     ListRepositories(Page),
@@ -104,6 +107,10 @@ impl Request {
         prefix: &str,
         header: impl Fn(&'static str) -> Option<&'h str>,
     ) -> Result<Request, Refusal> {
+        if (method, target) == ("OPTIONS", "*") {
+            // The server as a whole (RFC 9110, section 9.3.7).
+            return Ok(Request::Options(METHODS));
+        }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let path = decode(path).ok_or(Refusal::NotFound)?;
         let query = Query::parse(query)?;

@@ -304,6 +304,12 @@ fn every_url_tells_its_methods() {
         let refused = refused.refuses(405, "UNSUPPORTED");
         assert_eq!(refused.header("Allow"), methods, "{target}");
     }
+    // The server as a whole.
+    let answer = hub.ask(Ask::new("OPTIONS", "*")).expect(200);
+    let all = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS";
+    assert_eq!(answer.header("Allow"), all);
+    assert_eq!(answer.header("Content-Length"), "0");
+    hub.ask(Ask::get("*")).refuses(404, "NAME_UNKNOWN");
     for target in ["/nowhere", "/v2/a/nowhere", "/v2/a/manifests"] {
         hub.ask(Ask::new("OPTIONS", target))
             .refuses(404, "NAME_UNKNOWN");
