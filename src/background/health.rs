@@ -195,6 +195,25 @@ pub fn start(core: &Arc<Core>, config: &config::Health, ipfs: &Arc<Ipfs>) -> Res
     Ok(())
 }
 
+/// Asks each network once whether it answers, whatever is checked later: a wrong address would be
+/// noticed only with the first push.
+pub fn greet(core: &Arc<Core>, ipfs: &Ipfs) -> Result<(), Fault> {
+    for network in &ipfs.networks {
+        let network = Arc::clone(network);
+        core.start("greeting", move |core| {
+            let answered = network.check();
+            if let (Err(fault), false) = (answered, core.is_stopped()) {
+                let name = network.name();
+                log::warn!(
+                    "{name} does not answer as it should: {fault}; what is pushed stays on this \
+                     disk until it does"
+                );
+            }
+        })?;
+    }
+    Ok(())
+}
+
 fn run(probe: &Probe, core: &Core, ipfs: &Ipfs) -> Result<Finding, String> {
     let told = |fault: Fault| fault.to_string();
     let well = |()| Finding::Well;

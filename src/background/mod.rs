@@ -113,6 +113,7 @@ impl Background {
             core,
             is_read_only: config.storage.read_only,
         };
+        health::greet(&background.core, &background.ipfs)?;
         health::start(&background.core, &config.health, &background.ipfs)?;
         if !config.storage.read_only {
             background.start_changing(config, size_max, surplus)?;

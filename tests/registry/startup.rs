@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::world::program::{command, run};
-use crate::world::{Image, Program};
+use crate::world::{Image, Place, Program, Served};
 
 /// What distribution's fork for Estuary had in its manual, with other addresses.
 const ORIGINAL: &str = "\
@@ -226,4 +226,22 @@ fn what_keeps_a_registry_from_starting_is_told() {
         );
     }
     drop(neighbour);
+}
+
+/// Else nobody hears of it until the first push.
+#[test]
+fn a_network_that_does_not_answer_is_said_at_the_start() {
+    let stranger = Served::on(Place::Disk);
+    let wrong = format!("http://{}", stranger.address);
+    for api in ["http://127.0.0.1:1", &wrong] {
+        let dir = TempDir::new().expect("a folder");
+        let mut serve = command(&["serve"]);
+        serve
+            .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+            .env("REGISTRY_STORAGE_KUBO_API", api)
+            .env("REGISTRY_STORAGE_KUBO_ROOTDIRECTORY", dir.path());
+        let hub = Program::start(serve);
+        let said = hub.logged("stays on this disk until it does");
+        assert!(said.contains(api) && said.contains("WARN"), "{said}");
+    }
 }
