@@ -113,6 +113,7 @@ impl Background {
             core,
             is_read_only: config.storage.read_only,
         };
+        background.warn_of_pins()?;
         health::greet(&background.core, &background.ipfs)?;
         health::start(&background.core, &config.health, &background.ipfs)?;
         if !config.storage.read_only {
@@ -131,6 +132,20 @@ impl Background {
                 false => network.start(),
             }
         })
+    }
+
+    /// Warns of pins that nobody takes care of.
+    fn warn_of_pins(&self) -> Result<(), Fault> {
+        if self.networks.is_empty() {
+            let pinned_on = self.core.store()?.read(pin::first_network).map_err(fault)?;
+            if let Some(network) = pinned_on {
+                log::warn!(
+                    "this store has pins of {network}, and no network is configured: nothing \
+                     travels, and what only {network} has can't be read"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn start_changing(

@@ -51,8 +51,8 @@ impl Sources {
         &self.gateways
     }
 
-    /// The places of all sources, in the order in which they are asked. `answers` says of a gateway,
-    /// by its place, whether it is known to: one that hangs would make every reader wait.
+    /// The places of all sources, in the order in which they are asked. `answers` says of a
+    /// gateway, by its place, whether it is known to: one that hangs would make every reader wait.
     pub fn places(&self, answers: impl Fn(&usize) -> bool) -> Vec<usize> {
         let count = self.gateways.len();
         let (first, last): (Vec<usize>, Vec<usize>) = (0..count).partition(answers);

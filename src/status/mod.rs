@@ -11,7 +11,7 @@ mod print;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::str::FromStr;
 
 use crate::config::Storage;
@@ -19,7 +19,7 @@ use crate::disk::Root;
 use crate::fault::Fault;
 use crate::ipfs::Ipfs;
 use crate::oci::{Reference, Repository};
-use crate::store::View;
+use crate::store::{View, pin};
 use crate::terminal::{self, Format, Verdict};
 use deals::Deals;
 use look::{Image, Look, Standing};
@@ -48,6 +48,14 @@ pub fn run(
         .map(|network| Deals::new(network, &progress));
     let network = storage.store.network_name();
     let look = Look::new(&view, network);
+    if network.is_none()
+        && let Some(pinned_on) = look.read(pin::first_network)?
+    {
+        terminal::warn(format_args!(
+            "this store has pins of {pinned_on}, and no network is configured: use --config or \
+             the same REGISTRY_ variables as the server"
+        ));
+    }
     let mut report = Report::new(format, network.is_some(), deals.is_some(), out);
     // Deals are asked for together.
     let mut waiting: Vec<Image> = Vec::new();
@@ -95,7 +103,13 @@ pub fn open(storage: &Storage) -> Result<View, Box<dyn Error>> {
     let Some(path) = storage.store.rootdirectory() else {
         return Err("an inmemory store is known to nobody but the server that has it".into());
     };
-    let root = Root::open(path)?;
+    let root = Root::open(path).map_err(|fault| match &fault {
+        Fault::Disk { cause, .. } if cause.kind() == ErrorKind::NotFound => format!(
+            "{fault}: nothing is served from here; use --config, or run it where the server runs"
+        )
+        .into(),
+        _ => Box::<dyn Error>::from(fault),
+    })?;
     Ok(View::open(&root, storage.catalog.as_deref())?)
 }
 

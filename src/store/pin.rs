@@ -149,6 +149,11 @@ pub fn count_waiting(tx: &Transaction, network: &str, count_max: u32) -> Result<
     Ok(count.unwrap_or(0))
 }
 
+/// A network that anything is pinned on, or was to be: the first by its name.
+pub fn first_network(tx: &Transaction) -> Result<Option<String>, Error> {
+    tx.ask(sql!("pin/first_network"), values![], |row| row.text(0))
+}
+
 /// Writes down what is known of a blob, by the number of its row, on a network; whether the pin
 /// was still there. Where its bytes are is settled anew.
 pub fn put(tx: &Transaction, blob: i64, pin: &Pin) -> Result<bool, Error> {

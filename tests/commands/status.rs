@@ -5,7 +5,7 @@ use lighthouse::store::pin::{Pin, State};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::world::{Blob, Image};
+use super::world::{Blob, Image, Program};
 use super::{fixture, pin, pinned, push, say, say_with_network};
 
 /// A store with an index that has two tags, a referrer, and a blob that nobody needs.
@@ -114,6 +114,33 @@ fn an_empty_root_directory_holds_nothing_and_none_is_no_registry() {
     assert_eq!(said.json()["images"], json!([]));
     let said = say(&dir.path().join("nowhere"), &["status"]).ends(2);
     assert!(said.err.starts_with("error: open "), "{}", said.err);
+    for arguments in [&["status"][..], &["ls"], &["export"]] {
+        let said = say(&dir.path().join("nowhere"), arguments).ends(2);
+        let cure = "nothing is served from here; use --config, or run it where the server runs";
+        assert!(said.err.contains(cure), "{}", said.err);
+    }
+}
+
+#[test]
+fn pins_of_a_network_that_is_not_configured_are_pointed_out() {
+    let dir = TempDir::new().expect("a folder");
+    let store = fixture::open(dir.path());
+    let image = Image::named("x");
+    push(&store, "a", &["v1"], &image);
+    assert_eq!(say(dir.path(), &["status"]).ends(0).err, "");
+    pin(&store, &image.manifest.digest, pinned("kubo", "x"));
+    drop(store);
+    let warning = "this store has pins of kubo, and no network is configured";
+    let said = say(dir.path(), &["status", "--format", "json"]).ends(0);
+    assert!(
+        said.err.starts_with(&format!("warning: {warning}")),
+        "{said:?}"
+    );
+    assert_eq!(said.json()["images"].as_array().map(Vec::len), Some(1));
+    let said = say_with_network(dir.path(), &["status"]);
+    assert_eq!(said.err, "");
+    let hub = Program::serve(dir.path(), &[]);
+    assert!(hub.logged(warning).contains("WARN"));
 }
 
 #[test]

@@ -1,0 +1,1 @@
+select network from pins where network > '' order by network limit 1
