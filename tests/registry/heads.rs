@@ -345,14 +345,16 @@ fn no_path_leaves_the_root() {
 /// One image in one repository, and no name that a request made up.
 fn holds_what_was_pushed(hub: &Served, root: &Path) {
     assert_eq!(names(root), ["docker", "lighthouse"]);
-    let ours = names(&root.join("lighthouse"));
+    let mut ours = names(&root.join("lighthouse"));
+    // Copies of the catalog, as soon as the first of the day is made.
+    ours.retain(|name| name != "backups");
     let catalog = ["catalog.sqlite", "catalog.sqlite-shm", "catalog.sqlite-wal"];
     assert_eq!(
         ours,
         [&catalog[..], &["lock", "reserve", "uploads"]].concat()
     );
     assert_eq!(names(&root.join("lighthouse/uploads")), [""; 0]);
-    assert_eq!(names(&hub.tree()), ["blobs"]);
+    assert_eq!(names(&hub.tree()), ["blobs", "repositories"]);
     assert_eq!(hub.list("/v2/_catalog", "repositories").0, ["a"]);
 }
 
