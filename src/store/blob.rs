@@ -130,8 +130,11 @@ pub(super) fn keep(
         Content::File(_) => Place::File,
     };
     match content {
-        Content::Bytes(bytes) if place != Place::Row => {
-            tx.run(sql!("blob/keep_bytes"), values![id, &bytes[..]])?;
+        // What is there is compared: bytes that were damaged since are brought by a push.
+        Content::Bytes(new)
+            if place != Place::Row || bytes(tx, id)?.as_deref() != Some(&new[..]) =>
+        {
+            tx.run(sql!("blob/keep_bytes"), values![id, &new[..]])?;
         }
         Content::Bytes(_) => {}
         Content::File(_) => stay()?,

@@ -21,6 +21,7 @@ macro_rules! journeys {
 
 mod chunks;
 mod crash;
+mod damage;
 mod deletion;
 mod disks;
 mod failing;
