@@ -23,20 +23,20 @@ node() {
     curl -fsS -X POST "$IPFS_API/api/v0/$1" "${@:2}"
 }
 
-# The blobs that lie on this disk.
+# The blobs that are files on this disk. What is small is in the catalog, and stays.
 blobs_here() {
     find "$STORE" -path '*/blobs/sha256/*' -name data
 }
 
-# Only the manifest is left.
-all_but_the_manifest_left() {
-    [[ $(blobs_here | wc -l) == 1 ]]
+# No layer is left.
+layers_left() {
+    [[ -z $(blobs_here) ]]
 }
 
-# The parts of app:v1, a digest each.
-parts_of_image() {
+# The layers of app:v1, a digest each.
+layers_of_image() {
     curl -fsS -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' \
-        "http://$HOST/v2/app/manifests/v1" | jq -r '.config.digest, .layers[].digest'
+        "http://$HOST/v2/app/manifests/v1" | jq -r '.layers[].digest'
 }
 
 # cid_of PATH: what the registry calls it on the network.
