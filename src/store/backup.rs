@@ -241,11 +241,13 @@ fn fill(source: &Connection, from: &Path, temporary: &Path, to: &Path) -> Result
         _ => reading(error),
     })?;
     let rights = fs::metadata(from).map(|found| found.permissions());
+    // The catalog may have grown since it was measured.
     let synced = rights
         .and_then(|rights| fs::set_permissions(temporary, rights))
-        .and_then(|()| File::open(temporary)?.sync_all());
-    synced.map_err(|cause| Fault::disk("sync", to, cause))?;
-    Ok(size)
+        .and_then(|()| File::open(temporary))
+        .and_then(|copy| copy.sync_all().and_then(|()| copy.metadata()));
+    let copied = synced.map_err(|cause| Fault::disk("sync", to, cause))?;
+    Ok(copied.len())
 }
 
 /// Fills an empty file with what a database has at this moment, and checks it.
