@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::process::Signal;
-use uuid::Uuid;
 
 use crate::fault::Fault;
 
@@ -99,26 +98,6 @@ impl Root {
     /// A place of ours under that name.
     pub fn ours(&self, name: &str) -> PathBuf {
         self.path.join(OURS).join(name)
-    }
-
-    /// Bytes that can still be written here by anybody but the superuser.
-    pub fn free(&self) -> Result<u64, Fault> {
-        let found = rustix::fs::statvfs(&self.path)
-            .map_err(|err| Fault::disk("measure", &self.path, err.into()))?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
-    }
-
-    /// Writes, syncs and removes a file, to know that the disk works.
-    pub fn probe(&self) -> Result<(), Fault> {
-        let path = self.ours(&format!("probe-{}", Uuid::new_v4()));
-        let written = File::create_new(&path).and_then(|mut file| {
-            file.write_all(b"lighthouse")?;
-            file.sync_all()
-        });
-        let removed = fs::remove_file(&path);
-        written
-            .and(removed)
-            .map_err(|err| Fault::disk("probe", &path, err))
     }
 }
 

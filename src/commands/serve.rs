@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use lighthouse::config::{Config, Net, Store};
 use lighthouse::server::Server;
+use lighthouse::store::filesystem;
 use lighthouse::{disk, logbook};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -75,7 +76,7 @@ fn introduce(config: &Config, server: &Server) {
     } else {
         "writable"
     };
-    match server.root().free() {
+    match filesystem::free(server.root().path()) {
         Ok(free) => {
             let free = free as f64 / 1e9;
             let root = root.display();

@@ -2,7 +2,7 @@
 
 use super::blob::{self, Place};
 use super::error::Error;
-use super::transaction::{Transaction, sql, values};
+use super::transaction::{Row, Transaction, sql, values};
 use crate::oci::Digest;
 
 /// How far a blob is on a network.
@@ -120,18 +120,7 @@ pub fn due(tx: &Transaction, network: &str, count: u32) -> Result<Vec<Due>, Erro
             digest: row.digest(1)?,
             size: row.int_or_null(2)?.unwrap_or(0).unsigned_abs(),
             place: Place::of(row.int(3)?)?,
-            pin: Pin {
-                network: network.to_owned(),
-                state: State::of(row.int(4)?)?,
-                cid: row.text_or_null(5)?,
-                profile: row.text_or_null(6)?,
-                remote: row.text_or_null(7)?,
-                attempts: row.size(8)? as u32,
-                cause: row.text_or_null(9)?,
-                due_at: row.int_or_null(10)?,
-                confirmed_at: row.int_or_null(11)?,
-                lost_at: row.int_or_null(12)?,
-            },
+            pin: read(row, network.to_owned(), 4)?,
         })
     })
 }
@@ -193,18 +182,23 @@ pub(super) fn distrust(tx: &Transaction, blob: i64) -> Result<(), Error> {
 /// What is known of a digest on each network.
 pub fn of_digest(tx: &Transaction, digest: &Digest) -> Result<Vec<Pin>, Error> {
     tx.list(sql!("pin/of_blob"), values![digest], |row| {
-        Ok(Pin {
-            network: row.text(0)?,
-            state: State::of(row.int(1)?)?,
-            cid: row.text_or_null(2)?,
-            profile: row.text_or_null(3)?,
-            remote: row.text_or_null(4)?,
-            attempts: row.size(5)? as u32,
-            cause: row.text_or_null(6)?,
-            due_at: row.int_or_null(7)?,
-            confirmed_at: row.int_or_null(8)?,
-            lost_at: row.int_or_null(9)?,
-        })
+        read(row, row.text(0)?, 1)
+    })
+}
+
+/// A pin, whose columns begin at `first`.
+fn read(row: &Row, network: String, first: usize) -> Result<Pin, Error> {
+    Ok(Pin {
+        network,
+        state: State::of(row.int(first)?)?,
+        cid: row.text_or_null(first + 1)?,
+        profile: row.text_or_null(first + 2)?,
+        remote: row.text_or_null(first + 3)?,
+        attempts: row.size(first + 4)? as u32,
+        cause: row.text_or_null(first + 5)?,
+        due_at: row.int_or_null(first + 6)?,
+        confirmed_at: row.int_or_null(first + 7)?,
+        lost_at: row.int_or_null(first + 8)?,
     })
 }
 
